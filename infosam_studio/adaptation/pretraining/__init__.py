@@ -1,0 +1,1 @@
+"""Pre-training of the starter model on procedural scenes and pool images."""
