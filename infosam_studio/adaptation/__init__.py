@@ -1,0 +1,1 @@
+"""InfoSAM adaptation: losses, adapters, training and evaluation."""

@@ -1,0 +1,1 @@
+"""Files in and out: COCO, PNG, YOLO, VOC, LabelMe."""

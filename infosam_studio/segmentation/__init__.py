@@ -1,0 +1,1 @@
+"""SAM: checkpoints, prediction, embeddings and the click protocol."""
