@@ -1,0 +1,174 @@
+"""What the losses do at the edges: one sample, nothing to relate, half precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from infosam_studio.adaptation.losses import (
+    distillation_loss,
+    entropy,
+    information_loss,
+    structure_loss,
+    structure_loss_per_sample,
+)
+from infosam_studio.adaptation.relation import (
+    RelationModule,
+    load_relation,
+    save_relation,
+    tokens_of,
+)
+from infosam_studio.errors import StudioError
+
+DIM, TOKENS = 32, 20
+
+
+def pair(batch: int, seed: int, *, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    feat = torch.randn(batch, TOKENS, DIM, generator=generator) * scale
+    return feat, torch.randn(batch, 1, DIM, generator=generator) * scale
+
+
+def run(
+    teacher: tuple[Tensor, Tensor], student: tuple[Tensor, Tensor], module: RelationModule
+) -> tuple[Tensor, list[Tensor]]:
+    leaves = [value.clone().requires_grad_(True) for value in student]
+    module.zero_grad()
+    loss = information_loss(module, teacher=teacher, student=(leaves[0], leaves[1])).total
+    loss.backward()
+    grads = [leaf.grad for leaf in leaves] + [value.grad for value in module.parameters()]
+    return loss.detach(), [grad for grad in grads if grad is not None]
+
+
+def test_a_single_sample_has_no_signal() -> None:
+    loss, grads = run(pair(1, 0), pair(1, 1), RelationModule(DIM))
+    assert loss.item() == 0
+    assert all(grad.abs().max().item() <= 1e-7 for grad in grads)
+
+
+@pytest.mark.parametrize("batch", [2, 4])
+def test_duplicated_rows_have_no_signal(batch: int) -> None:
+    feat, token = pair(1, 0)
+    same = (feat.repeat(batch, 1, 1), token.repeat(batch, 1, 1))
+    loss, grads = run(same, same, RelationModule(DIM))
+    assert abs(loss.item()) < 1e-6
+    assert all(grad.norm().item() < 1e-6 for grad in grads)
+
+
+def test_prompts_on_one_image_have_a_signal() -> None:
+    feat, _ = pair(1, 0)
+    _, token = pair(4, 1)
+    teacher = (feat.repeat(4, 1, 1), token)
+    loss, grads = run(teacher, (teacher[0], token + 0.3), RelationModule(DIM))
+    assert loss.item() != 0
+    assert max(grad.norm().item() for grad in grads) > 1e-4
+
+
+def test_zero_relation_module_stays_finite() -> None:
+    module = RelationModule(DIM)
+    with torch.no_grad():
+        for value in module.parameters():
+            value.zero_()
+    loss, grads = run(pair(4, 0), pair(4, 1), module)
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(grad).all() for grad in grads)
+
+
+@pytest.mark.parametrize("which", ["teacher", "student", "row", "constant"])
+def test_degenerate_inputs_stay_finite(which: str) -> None:
+    teacher, student = pair(4, 0), pair(4, 1)
+    if which == "teacher":
+        teacher = (teacher[0] * 0, teacher[1] * 0)
+    elif which == "student":
+        student = (student[0] * 0, student[1] * 0)
+    elif which == "row":
+        teacher[0][1] = 0
+        teacher[1][1] = 0
+    else:
+        teacher = (torch.ones_like(teacher[0]), torch.ones_like(teacher[1]))
+    loss, grads = run(teacher, student, RelationModule(DIM))
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(grad).all() for grad in grads)
+
+
+def test_entropy_bounds() -> None:
+    assert entropy(torch.eye(4)).item() == pytest.approx(-2.0)
+    assert entropy(torch.ones(4, 4)).item() == pytest.approx(0.0)
+    assert entropy(torch.zeros(4, 4)).item() == 0.0
+
+
+def test_autocast_does_not_touch_the_terms() -> None:
+    teacher, student, module = pair(4, 0), pair(4, 1), RelationModule(DIM)
+    outside, _ = run(teacher, student, module)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside, _ = run(teacher, student, module)
+    assert inside.item() == outside.item()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_inputs_are_lifted(dtype: torch.dtype) -> None:
+    # Norms of features this large overflow in float16.
+    feat, token = pair(4, 0, scale=300.0)
+    low = (feat.to(dtype), token.to(dtype))
+    loss, grads = run(low, low, RelationModule(DIM))
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(grad).all() for grad in grads)
+
+
+def test_distillation_gradient_is_that_of_the_two_pass_batch() -> None:
+    """The exact low-memory batch: d loss / d r first, then one sample at a time."""
+    module = RelationModule(DIM).double()
+    teacher = tuple(value.double() for value in pair(4, 0))
+    student = tuple(value.double() for value in pair(4, 1))
+    whole = [value.clone().requires_grad_(True) for value in student]
+    relation_t = module(*teacher).detach()
+    distillation_loss(relation_t, module(*whole)).backward()
+    with torch.no_grad():
+        rows = module(*student)
+    rows.requires_grad_(True)
+    distillation_loss(relation_t, rows).backward()
+    assert rows.grad is not None
+    parts = [value.clone().requires_grad_(True) for value in student]
+    for index in range(4):
+        row = module(parts[0][index : index + 1], parts[1][index : index + 1])
+        row.backward(rows.grad[index : index + 1])
+    for one, two in zip(whole, parts, strict=True):
+        torch.testing.assert_close(one.grad, two.grad, rtol=1e-10, atol=1e-12)
+
+
+def test_structure_loss_is_the_mean_of_its_samples() -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(3, 1, 24, 40, generator=generator)
+    target = (torch.rand(3, 1, 24, 40, generator=generator) > 0.6).float()
+    each = torch.stack([structure_loss(logits[i : i + 1], target[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(structure_loss_per_sample(logits, target), each)
+    torch.testing.assert_close(structure_loss(logits, target), each.mean())
+
+
+def test_relation_rows_and_token_order() -> None:
+    features = torch.arange(2 * DIM * 6, dtype=torch.float32).reshape(2, DIM, 2, 3)
+    tokens = tokens_of(features)
+    assert tokens.shape == (2, 6, DIM)
+    assert torch.equal(tokens[1, 4], features[1, :, 1, 1])
+    rows = RelationModule(DIM)(*pair(3, 0))
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(3))
+
+
+def test_parameter_count_of_the_official_module() -> None:
+    assert sum(value.numel() for value in RelationModule().parameters()) == 132_608
+
+
+def test_relation_files(tmp_path: Path) -> None:
+    module = RelationModule(DIM)
+    save_relation(module, tmp_path / "relation.safetensors", {"origin": "test"})
+    torch.save({"relation_model": module.state_dict()}, tmp_path / "official.pth")
+    for name in ("relation.safetensors", "official.pth"):
+        again = load_relation(tmp_path / name)
+        for key, value in module.state_dict().items():
+            assert torch.equal(again.state_dict()[key], value)
+    (tmp_path / "torn.safetensors").write_bytes(b"\x00" * 40)
+    with pytest.raises(StudioError, match=r"torn\.safetensors"):
+        load_relation(tmp_path / "torn.safetensors")
