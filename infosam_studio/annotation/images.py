@@ -1,0 +1,365 @@
+"""Image files, only ever read, as one upright RGB uint8 view.
+
+What a view is: orientation (EXIF) applied, palettes and CMYK turned into RGB, colour profiles
+into sRGB, transparency laid on white, 16-bit, 32-bit and floating-point data windowed to 8 bits
+(``pixels.auto_window`` says how), one page of a multi-page file. All coordinates of the app are
+pixels of this view.
+
+Files come from anywhere: no name, size or content may stop the reading of the others, so
+``probe_image`` never raises, and a header is believed only up to one gigapixel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from infosam_studio.annotation._cv2 import cv2
+from infosam_studio.annotation.icc import convert_profile
+from infosam_studio.annotation.pixels import Raw, View, Window, alpha_of, render, upright
+from infosam_studio.annotation.tiff import NeedsPillow, is_tiff, read_tiff, tiff_layout
+from infosam_studio.errors import StudioError
+
+MAX_PIXELS: Final = 1_000_000_000
+_MAX_SAMPLES: Final = 4 * MAX_PIXELS
+
+# Pillow's guard against decompression bombs, set to our own limit and to raise there: its
+# default warns at 89 megapixels, which large scans exceed, and only fails at twice its limit.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+SUFFIXES: Final = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".bmp",
+        ".dib",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".pnm",
+        ".pgm",
+        ".ppm",
+        ".pbm",
+        ".avif",
+    ]
+)
+# Formats that draw, run or fetch something (EPS, PDF, WMF …) are never handed to a decoder.
+_FORMATS: Final = ("JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "AVIF")
+_PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
+_TAIL: Final = 65536  # cameras append data after a JPEG's end marker
+
+
+class ImageError(StudioError):
+    """An image file that cannot be read; the text names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What a file's header says; ``width`` and ``height`` of its first page, upright.
+
+    ``problem`` is the reason why the file cannot be read (then sizes may be 0), else None.
+    """
+
+    path: Path
+    width: int = 0
+    height: int = 0
+    pages: int = 1
+    mode: str = ""
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """How a page becomes the view, where the defaults are overridden.
+
+    ``channels``: one index for grey, three for red, green and blue (-1: black). ``window``: the
+    values shown as 0 and 255, instead of the percentiles.
+    """
+
+    page: int = 0
+    channels: tuple[int, ...] | None = None
+    window: Window | None = None
+
+    def key(self) -> str:
+        """A text that is equal for equal views of a page, "" for the defaults.
+
+        The page is not part of it: image records and embedding identities keep it beside it.
+        """
+        out: dict[str, Any] = {}
+        if self.channels is not None:
+            out["channels"] = list(self.channels)
+        if self.window is not None:
+            out["window"] = [float(v) for v in self.window]
+        return json.dumps(out, separators=(",", ":")) if out else ""
+
+    @classmethod
+    def from_key(cls, key: str, page: int = 0) -> ViewSettings:
+        """The settings whose ``key`` is given, for a page."""
+        values = json.loads(key) if key else {}
+        channels, window = values.get("channels"), values.get("window")
+        return cls(
+            page,
+            None if channels is None else tuple(int(c) for c in channels),
+            None if window is None else (float(window[0]), float(window[1])),
+        )
+
+
+DEFAULT_VIEW: Final = ViewSettings()
+
+
+class _Refused(Exception):
+    """A reason of our own not to read a file."""
+
+
+def list_images(folder: Path, recursive: bool = True) -> list[Path]:
+    """Files with an image's suffix, in natural order (2 before 10), folder by folder.
+
+    Hidden files and folders and project folders are left out; folders that may not be read are
+    skipped. ImageError where ``folder`` is none.
+    """
+    if not folder.is_dir():
+        raise ImageError(f"{folder} is not a folder; choose the folder that holds the images.")
+    found: list[Path] = []
+    for base, folders, names in os.walk(folder):
+        folders[:] = sorted(
+            (f for f in folders if not f.startswith(".") and not f.endswith(".infosam")),
+            key=_natural,
+        )
+        if not recursive:
+            folders.clear()
+        found += [
+            Path(base, name)
+            for name in sorted(names, key=_natural)
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+        ]
+    return found
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(int(p), "") if i % 2 else (-1, p) for i, p in enumerate(parts)] + [(-1, name)]
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of the file's bytes, hex; OSError where it cannot be read."""
+    with open(_openable(path), "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def probe_image(path: Path) -> ImageInfo:
+    """Read a file's header; never raises. Data is decoded only where the file looks cut off."""
+    try:
+        info, complete = _probe(path)
+        if not complete:
+            _decode(path, 0)
+    except Exception as error:  # whatever a decoder may throw is this file's problem alone
+        return ImageInfo(path, problem=_reason(error))
+    return info
+
+
+def _probe(path: Path) -> tuple[ImageInfo, bool]:
+    with open(_openable(path), "rb") as stream:
+        head = stream.read(16)
+        size = os.fstat(stream.fileno()).st_size
+        if not head:
+            raise _Refused("the file is empty")
+        if is_tiff(head):
+            layout = tiff_layout(_openable(path), size)
+            _check_size(layout.width, layout.height, layout.samples)
+            info = ImageInfo(path, layout.width, layout.height, layout.pages, layout.mode)
+            return info, layout.complete
+        stream.seek(0)
+        with _open(stream) as image:
+            width, height = image.size
+            _check_size(width, height)
+            if _orientation(image) in (5, 6, 7, 8):
+                width, height = height, width
+            info = ImageInfo(path, width, height, 1, image.mode)
+        return info, _looks_complete(stream, head, size)
+
+
+def _check_size(width: int, height: int, samples: int = 0) -> None:
+    if width <= 0 or height <= 0:
+        raise _Refused("the image has no pixels")
+    if width * height > MAX_PIXELS or samples > _MAX_SAMPLES:
+        raise _Refused(f"its header claims {width} x {height} pixels, more than one gigapixel")
+
+
+def _looks_complete(stream: BinaryIO, head: bytes, size: int) -> bool:
+    """A cheap look at whether the file has its end; False where only decoding can tell."""
+    if head[:2] == b"\xff\xd8":
+        stream.seek(max(0, size - _TAIL))
+        return b"\xff\xd9" in stream.read()
+    if head[:8] == _PNG_MAGIC:
+        at = 8
+        while at + 12 <= size:
+            stream.seek(at)
+            chunk = stream.read(8)
+            if chunk[4:] == b"IEND":
+                return True
+            at += 12 + int.from_bytes(chunk[:4], "big")
+        return False
+    if head[:4] == b"RIFF":
+        return int.from_bytes(head[4:8], "little") + 8 <= size
+    if head[:2] == b"BM":
+        return 14 < int.from_bytes(head[2:6], "little") <= size
+    return False
+
+
+def _open(stream: BinaryIO) -> ImageFile.ImageFile:
+    return Image.open(stream, formats=_FORMATS)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # broken metadata is no reason to refuse good pixels
+        return 1
+
+
+def read_image(path: Path, settings: ViewSettings = DEFAULT_VIEW) -> View:
+    """The view of one page: uint8 [H, W, 3], RGB, upright, C-contiguous; ImageError otherwise."""
+    try:
+        raw = _decode(path, settings.page)
+        wanted = settings.channels or ()
+        if settings.channels is not None and len(wanted) not in (1, 3):
+            raise _Refused("a view shows one channel or three")
+        if any(channel >= raw.samples.shape[2] for channel in wanted):
+            raise _Refused(f"it has only {raw.samples.shape[2]} channels")
+        return render(raw, settings.channels, settings.window)
+    except Exception as error:
+        raise _error(path, error) from error
+
+
+def read_raw(path: Path, page: int = 0) -> npt.NDArray[Any]:
+    """The samples before windowing: [H, W, C], upright, in the file's own type, without alpha.
+
+    For histograms, channel lists and the value under the cursor. Palettes and CMYK come as RGB.
+    """
+    try:
+        return _decode(path, page).samples
+    except Exception as error:
+        raise _error(path, error) from error
+
+
+def _error(path: Path, error: Exception) -> ImageError:
+    return ImageError(
+        f"{path.name} cannot be read: {_reason(error)}. Replace the file or leave it out."
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, _Refused):
+        return str(error)
+    if isinstance(error, UnidentifiedImageError):
+        return "this is not an image of a known format"
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return "its header claims more than one gigapixel"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory to decode it"
+    if isinstance(error, FileNotFoundError):
+        return "the file is missing"
+    if isinstance(error, PermissionError):
+        return "you are not allowed to read it"
+    if isinstance(error, IndexError) and "no such page" in str(error):
+        return str(error)
+    detail = " ".join(str(error).split())[:120] or type(error).__name__
+    return f"the file is damaged ({detail})"
+
+
+def _decode(path: Path, page: int) -> Raw:
+    info, _ = _probe(path)  # the header is checked before anything is decoded
+    if not 0 <= page < info.pages:
+        raise _Refused(f"it has no page {page + 1}, only {info.pages}")
+    with open(_openable(path), "rb") as stream:
+        head = stream.read(32)
+        stream.seek(0)
+        if is_tiff(head):
+            try:
+                return read_tiff(_openable(path), page)
+            except NeedsPillow as found:
+                return _decode_pillow(stream, found.frame)
+        if head[:8] == _PNG_MAGIC and head[24] == 16:
+            return _decode_deep_png(stream)
+        return _decode_pillow(stream, 0)
+
+
+def _decode_deep_png(stream: BinaryIO) -> Raw:
+    """A PNG of 16 bits per sample, which Pillow would cut to 8 where it has colours."""
+    with _open(stream) as image:
+        turn = _orientation(image)
+    stream.seek(0)
+    data = np.frombuffer(stream.read(), np.uint8)
+    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise _Refused("the file is damaged (its pixels cannot be decoded)")
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    alpha = alpha_of(pixels[:, :, 3]) if pixels.shape[2] == 4 else None
+    samples = pixels[:, :, 2::-1] if pixels.shape[2] >= 3 else pixels
+    if data[25] in (0, 4):  # grey, with or without alpha; OpenCV makes three equal channels of it
+        samples = samples[:, :, :1]
+    return Raw(
+        upright(samples, turn),
+        samples.shape[2] == 3,
+        None if alpha is None else upright(alpha, turn),
+    )
+
+
+def _decode_pillow(stream: BinaryIO, frame: int) -> Raw:
+    with _open(stream) as image:
+        if frame:
+            image.seek(frame)
+        _check_size(*image.size)
+        turn = _orientation(image)
+        profile = image.info.get("icc_profile")
+        image.load()
+        if image.mode in ("I", "F", "I;16", "I;16L", "I;16B", "I;16N"):
+            return Raw(upright(np.asarray(image)[:, :, None], turn), color=False)
+        flat, alpha = _without_alpha(image)
+        flat = convert_profile(flat, profile)
+        if flat.mode not in ("L", "RGB"):
+            flat = flat.convert("RGB")
+        samples = np.asarray(flat).reshape(flat.height, flat.width, -1)
+    raw = Raw(upright(samples, turn), samples.shape[2] == 3)
+    opacity = None if alpha is None else alpha_of(np.asarray(alpha))
+    return raw if opacity is None else replace(raw, alpha=upright(opacity, turn))
+
+
+def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """The image as L, RGB or CMYK, and its alpha (explicit, of a palette, or a key colour)."""
+    if image.mode in ("L", "RGB", "CMYK") and "transparency" not in image.info:
+        return image, None
+    if image.mode in ("LA", "La"):
+        grey = image.convert("LA")
+        return grey.getchannel("L"), grey.getchannel("A")
+    if image.has_transparency_data:
+        full = image.convert("RGBA")
+        return full.convert("RGB"), full.getchannel("A")
+    if image.mode == "1":
+        return image.convert("L"), None
+    return image.convert("RGB"), None
+
+
+def _openable(path: Path) -> Path:
+    """The path in the form Windows needs for names beyond 260 characters; elsewhere unchanged."""
+    if sys.platform == "win32":
+        text = os.path.abspath(path)
+        if len(text) >= 248 and not text.startswith("\\\\"):
+            return Path("\\\\?\\" + text)
+    return path
