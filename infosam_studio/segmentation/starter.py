@@ -22,39 +22,60 @@ IMAGE_SIZE = 512
 EMBEDDING_SIZE = IMAGE_SIZE // 16
 EMBEDDING_CHANNELS = 256
 PE_LOWEST, PE_HIGHEST = 0.5, 4.0
+WINDOW = 16
+WRITTEN_OUT_UP_TO = 600
 
 
 class ConvBlock(nn.Module):
-    """Residual block: norm, 3x3 convolution, GELU, 1x1 convolution, on [B,H,W,C]."""
+    """Residual block: norm, 3x3 convolution, ReLU, 3x3 convolution, on [B,H,W,C]."""
 
-    def __init__(self, dim: int, expand: int = 2) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.conv = nn.Conv2d(dim, dim * expand, 3, padding=1)
-        self.out = nn.Linear(dim * expand, dim)
+        self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
+        self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,H,W,C] float -> same shape."""
-        y = self.conv(self.norm(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return cast(Tensor, x + self.out(F.gelu(y)))
+        y = self.conv2(F.relu(self.conv1(self.norm(x).permute(0, 3, 1, 2))))
+        return cast(Tensor, x + y.permute(0, 2, 3, 1))
 
 
 class Attention(nn.Module):
-    """Global self-attention with SAM's parameter names (``qkv``, ``proj``), on [B,H,W,C]."""
+    """Self-attention with SAM's parameter names (``qkv``, ``proj``), on [B,H,W,C].
 
-    def __init__(self, dim: int, num_heads: int) -> None:
+    ``windowed`` splits the map into equal windows of at most 16x16 tokens; otherwise every
+    position attends to every other.
+    """
+
+    def __init__(self, dim: int, num_heads: int, windowed: bool) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.windowed = windowed
         self.qkv = nn.Linear(dim, dim * 3)
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B,H,W,C] float -> same shape; every position attends to every other."""
+        """[B,H,W,C] float -> same shape; H and W must split evenly into their windows."""
         b, h, w, c = x.shape
-        qkv = self.qkv(x).reshape(b, h * w, 3, self.num_heads, c // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(q, k, v)
-        return cast(Tensor, self.proj(y.transpose(1, 2).reshape(b, h, w, c)))
+        rows = -(-h // WINDOW) if self.windowed else 1
+        cols = -(-w // WINDOW) if self.windowed else 1
+        th, tw, head = h // rows, w // cols, c // self.num_heads
+        qkv = self.qkv(x).reshape(b, rows, th, cols, tw, 3, self.num_heads, head)
+        qkv = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7)
+        qkv = qkv.reshape(3, b * rows * cols, self.num_heads, th * tw, head)
+        y = _attend(*qkv.unbind(0))
+        y = y.reshape(b, rows, cols, self.num_heads, th, tw, head)
+        y = y.permute(0, 1, 4, 2, 5, 3, 6).reshape(b, h, w, c)
+        return cast(Tensor, self.proj(y))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot-product attention; written out where that trains faster on a CPU."""
+    if q.requires_grad and q.device.type == "cpu" and q.shape[-2] <= WRITTEN_OUT_UP_TO:
+        weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        return torch.softmax(weights, dim=-1) @ v
+    return F.scaled_dot_product_attention(q, k, v)
 
 
 class MLP(nn.Module):
@@ -67,7 +88,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[...,C] float -> same shape."""
-        return cast(Tensor, self.lin2(F.gelu(self.lin1(x))))
+        return cast(Tensor, self.lin2(F.relu(self.lin1(x))))
 
 
 class Block(nn.Module):
@@ -76,11 +97,11 @@ class Block(nn.Module):
     There is no absolute position table, so the encoder works at any multiple of 16 px.
     """
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: int) -> None:
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: int, windowed: bool) -> None:
         super().__init__()
         self.position = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
         self.norm1 = nn.LayerNorm(dim)
-        self.attn = Attention(dim, num_heads)
+        self.attn = Attention(dim, num_heads, windowed)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = MLP(dim, dim * mlp_ratio)
 
@@ -132,7 +153,7 @@ class Neck(nn.Module):
         """tokens [B,h,w,C], skip [B,256,h,w] -> [B,256,h,w]."""
         x = self.lateral(self.norm(tokens)) + skip.permute(0, 2, 3, 1)
         y = self.mix(self.mix_norm(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return cast(Tensor, self.out_norm(x + F.gelu(y)).permute(0, 3, 1, 2))
+        return cast(Tensor, self.out_norm(x + F.relu(y)).permute(0, 3, 1, 2))
 
 
 class StarterEncoder(nn.Module):
@@ -152,11 +173,14 @@ class StarterEncoder(nn.Module):
         super().__init__()
         self.img_size = IMAGE_SIZE
         self.stem = Stem(dims, depths[:2], EMBEDDING_CHANNELS)
-        self.blocks = nn.ModuleList(Block(dims[2], num_heads, mlp_ratio) for _ in range(depths[2]))
+        self.blocks = nn.ModuleList(
+            Block(dims[2], num_heads, mlp_ratio, windowed=index % 3 != 2)
+            for index in range(depths[2])
+        )
         self.neck = Neck(dims[2], EMBEDDING_CHANNELS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B,3,S,S] float, SAM-normalised, S a multiple of 16 (512 in use) -> [B,256,S/16,S/16]."""
+        """[B,3,S,S] float, SAM-normalised, S 256, 384 or 512 -> [B,256,S/16,S/16]."""
         tokens, skip = self.stem(x)
         for block in self.blocks:
             tokens = block(tokens)
@@ -181,7 +205,10 @@ def build_starter(checkpoint: Path | None = None) -> Any:
         depth=2, embedding_dim=EMBEDDING_CHANNELS, mlp_dim=512, num_heads=8
     )
     decoder = upstream.MaskDecoder(
-        num_multimask_outputs=3, transformer=transformer, transformer_dim=EMBEDDING_CHANNELS
+        num_multimask_outputs=3,
+        transformer=transformer,
+        transformer_dim=EMBEDDING_CHANNELS,
+        activation=torch.nn.ReLU,
     )
     sam = upstream.Sam(StarterEncoder(), prompt_encoder, decoder)
     if checkpoint is not None:

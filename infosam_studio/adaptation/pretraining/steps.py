@@ -1,0 +1,152 @@
+"""One training step: encode once, then click, correct and correct again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from infosam_studio.adaptation.pretraining.decoding import (
+    BOX_BOTTOM_RIGHT,
+    BOX_TOP_LEFT,
+    NOT_A_POINT,
+    POSITIVE,
+    decode,
+    encode_prompts,
+)
+from infosam_studio.adaptation.pretraining.losses import mask_loss, soft_iou
+from infosam_studio.adaptation.pretraining.prompts import corrective_click
+from infosam_studio.adaptation.pretraining.samples import Batch
+from infosam_studio.adaptation.pretraining.settings import Settings
+
+
+@dataclass
+class Prompts:
+    """What every object has been told so far: points [N,T,2] in 0..1, labels [N,T]."""
+
+    points: Tensor
+    labels: Tensor
+
+    def add(self, points: Tensor, labels: Tensor) -> Prompts:
+        """One more click each. The last slot stays the padding or box corner; order is free."""
+        return Prompts(
+            torch.cat([points[:, None], self.points], dim=1),
+            torch.cat([labels[:, None], self.labels], dim=1),
+        )
+
+
+def normalise(sam: Any, images: Tensor) -> Tensor:
+    """[B,3,S,S] uint8 -> float32, channels last, as SAM's ``preprocess`` does."""
+    pixels = images.to(memory_format=torch.channels_last).float()
+    return (pixels - sam.pixel_mean) / sam.pixel_std
+
+
+def first_prompts(batch: Batch, use_box: Tensor) -> Prompts:
+    """Click plus padding, or the two box corners, as upstream encodes them (two tokens each)."""
+    click = torch.stack([batch.clicks, torch.zeros_like(batch.clicks)], dim=1)
+    click_labels = torch.tensor([POSITIVE, NOT_A_POINT], device=click.device)
+    box_labels = torch.tensor([BOX_TOP_LEFT, BOX_BOTTOM_RIGHT], device=click.device)
+    return Prompts(
+        torch.where(use_box[:, None, None], batch.boxes.reshape(-1, 2, 2), click),
+        torch.where(use_box[:, None], box_labels, click_labels),
+    )
+
+
+def corrections(
+    logits: Tensor, targets: Tensor, prompts: Prompts, rng: np.random.Generator
+) -> Prompts:
+    """The next click of every object, from logits [N,1,h,w] and targets [N,1,2h,2w]."""
+    wide = F.interpolate(logits, targets.shape[-2:], mode="bilinear", align_corners=False)
+    found = (wide[:, 0] > 0).cpu().numpy()
+    wanted = (targets[:, 0] > 0.5).cpu().numpy()
+    points, labels = [], []
+    for n in range(len(found)):
+        click = corrective_click(wanted[n], found[n], rng)
+        if click is None:
+            known = int(prompts.labels[n, 0])
+            x, y = prompts.points[n, 0].tolist()
+            click = (x, y, known if known in (0, 1) else NOT_A_POINT)
+        points.append(click[:2])
+        labels.append(click[2])
+    device = prompts.points.device
+    return prompts.add(
+        torch.tensor(points, dtype=torch.float32, device=device),
+        torch.tensor(labels, device=device),
+    )
+
+
+@dataclass
+class StepResult:
+    """Loss to back-propagate and what to log (mean IoU of the first and last prompt)."""
+
+    loss: Tensor
+    first_iou: float
+    last_iou: float
+
+
+def step(sam: Any, batch: Batch, settings: Settings, rng: np.random.Generator) -> StepResult:
+    """Forward pass and loss of one batch over several rounds of clicks."""
+    device = batch.images.device
+    count = len(batch.targets)
+    owner = torch.arange(count, device=device) // (count // len(batch.images))
+    use_box = torch.from_numpy(rng.random(count) < settings.box_share).to(device)
+    long = rng.random() < settings.long_share
+    rounds = settings.long_rounds if long else int(rng.integers(2, settings.rounds + 1))
+    with torch.autocast(device.type, torch.bfloat16):
+        embeddings = sam.image_encoder(normalise(sam, batch.images))
+    grid = (embeddings.shape[-2], embeddings.shape[-1])
+    wide = batch.targets.float() / 255
+    target = F.avg_pool2d(wide, 2)
+    prompts, feedback, keep = first_prompts(batch, use_box), None, None
+    loss, first, last = torch.zeros((), device=device), 0.0, 0.0
+    for number in range(rounds):
+        sparse, dense = encode_prompts(sam, prompts.points, prompts.labels, feedback, grid)
+        with torch.autocast(device.type, torch.bfloat16):
+            logits, scores = decode(sam, embeddings, sparse, dense, owner)
+        single = use_box if number == 0 else torch.ones_like(use_box)
+        part, best, ious = _round_loss(logits, scores, target, single)
+        loss = loss + part * (1.0 if number == 0 else 0.7)
+        picked = ious.gather(1, best[:, None]).mean().item()
+        first, last = (picked, picked) if number == 0 else (first, picked)
+        if number + 1 == rounds:
+            break
+        feedback = logits.detach()[torch.arange(count, device=device), best][:, None]
+        prompts = corrections(feedback, wide, prompts, rng)
+        if number == 0 or long:
+            keep = _thin_out(count, 0.75 if number == 0 else 0.8, rng)
+            chosen = torch.from_numpy(keep).to(device)
+            prompts = Prompts(prompts.points[chosen], prompts.labels[chosen])
+            feedback, wide, target = feedback[chosen], wide[chosen], target[chosen]
+            owner, use_box, count = owner[chosen], use_box[chosen], len(keep)
+    return StepResult(loss / (0.3 + 0.7 * rounds), first, last)
+
+
+def _thin_out(count: int, share: float, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    """Indices of the objects that are corrected further."""
+    return np.sort(rng.permutation(count)[: max(4, int(count * share))])
+
+
+def _round_loss(
+    logits: Tensor, scores: Tensor, target: Tensor, single: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss of one round, the mask to go on with [N], and IoU of all four masks [N,4].
+
+    Without ``single`` the best of the three candidates learns (and mask 0 along with it, so that
+    it too may answer a first click); the candidate with the best predicted IoU goes on, as in
+    the protocol. With ``single`` only mask 0 counts.
+    """
+    losses = mask_loss(logits, target)
+    ious = soft_iou(logits, target)
+    least, _ = losses[:, 1:].min(dim=1)
+    spread = losses[:, 1:].mean(dim=1)
+    ambiguous = 0.95 * least + 0.05 * spread + 0.35 * losses[:, 0]
+    regression = (scores - ious).square()
+    ranked = torch.where(single, regression[:, 0], regression.mean(dim=1))
+    masks = torch.where(single, losses[:, 0], ambiguous)
+    chosen = 1 + scores[:, 1:].argmax(dim=1)
+    best = torch.where(single, torch.zeros_like(chosen), chosen)
+    return (masks + ranked).mean(), best, ious
