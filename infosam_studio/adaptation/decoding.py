@@ -1,0 +1,114 @@
+"""Prompt encoder and mask decoder over a batch whose samples lie on different images.
+
+The arithmetic is segment_anything's, on its own modules; upstream repeats one image for all
+prompts, here every sample brings its embedding. Besides masks and predicted IoUs it returns the
+token of mask 0 after the two-way transformer, which InfoSAM relates to the embedding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """Prompts of one kind: the same number of points, all or none with box and mask.
+
+    ``points`` float32 [B, K, 2] (x, y) in pixels of the encoder's square, pixel centres at
+    whole numbers; ``labels`` int64 [B, K], 1 or 0; ``boxes`` float32 [B, 4] or None;
+    ``masks`` float32 [B, 1, m, m] logits or None; ``multimask`` whether a user would be shown
+    three candidates.
+    """
+
+    points: Tensor
+    labels: Tensor
+    boxes: Tensor | None
+    masks: Tensor | None
+    multimask: bool
+
+    def part(self, rows: slice) -> PromptBatch:
+        """The prompts of some samples."""
+        return PromptBatch(
+            self.points[rows],
+            self.labels[rows],
+            None if self.boxes is None else self.boxes[rows],
+            None if self.masks is None else self.masks[rows],
+            self.multimask,
+        )
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """``logits`` [B, 4, m, m], ``scores`` [B, 4] predicted IoUs, ``token`` [B, 256]."""
+
+    logits: Tensor
+    scores: Tensor
+    token: Tensor
+
+
+def encode_prompts(prompt_encoder: Any, batch: PromptBatch) -> tuple[Tensor, Tensor]:
+    """Sparse [B, T, 256] and dense [B, 256, h, w] prompt embeddings.
+
+    Always float32: in bfloat16 the positional encoding is ruined.
+    """
+    points = (batch.points, batch.labels) if batch.points.shape[1] else None
+    with torch.autocast(batch.points.device.type, enabled=False), torch.no_grad():
+        sparse, dense = prompt_encoder(points=points, boxes=batch.boxes, masks=batch.masks)
+    return sparse, dense
+
+
+def decode(
+    decoder: Any, features: Tensor, image_pe: Tensor, prompts: tuple[Tensor, Tensor]
+) -> Decoded:
+    """All four masks of every sample.
+
+    Args:
+        decoder: segment_anything's ``MaskDecoder``, student's or teacher's.
+        features: [B, 256, h, w], one embedding per sample.
+        image_pe: [1, 256, h, w], the prompt encoder's dense positional encoding.
+        prompts: what :func:`encode_prompts` returned for the same samples.
+    """
+    sparse, dense = prompts
+    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
+    image = features + dense
+    hidden, keys = decoder.transformer(image, image_pe.expand(len(sparse), -1, -1, -1), tokens)
+    count = decoder.num_mask_tokens
+    hyper = torch.stack(
+        [mlp(hidden[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1
+    )
+    height, width = features.shape[-2:]
+    pixels = _upscale(decoder.output_upscaling, keys)
+    logits = pixels @ hyper.transpose(1, 2)
+    logits = logits.reshape(len(sparse), height, width, 2, 2, 2, 2, count)
+    # The sub-pixels stand in the order (y1, x1, y2, x2) of the two doublings.
+    logits = logits.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(
+        len(sparse), count, 4 * height, 4 * width
+    )
+    scores = decoder.iou_prediction_head(hidden[:, 0])
+    return Decoded(logits.float(), scores.float(), hidden[:, 1].float())
+
+
+def _upscale(layers: Any, keys: Tensor) -> Tensor:
+    """Image tokens [B, h*w, 256] to [B, h*w*16, 32]: two doublings as linear layers.
+
+    A 2x2 transposed convolution of stride 2 has no overlap, so it is a linear layer per token;
+    on a CPU that is several times faster.
+    """
+    first, norm, act, second, last = layers
+    batch, length, _ = keys.shape
+    x = _doubled(first, keys).reshape(batch, length, 4, -1)
+    x = functional.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
+    x = _doubled(second, act(x)).reshape(batch, length * 16, -1)
+    return cast(Tensor, last(x))
+
+
+def _doubled(conv: nn.ConvTranspose2d, tokens: Tensor) -> Tensor:
+    weight = conv.weight.permute(2, 3, 1, 0).reshape(-1, conv.in_channels)
+    bias = None if conv.bias is None else conv.bias.repeat(4)
+    return functional.linear(tokens, weight, bias)

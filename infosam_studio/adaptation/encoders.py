@@ -1,0 +1,106 @@
+"""Image encoders cut in two: what lies below the first adapted block, and the rest.
+
+The lower part is frozen and sees the same pixels every time, so its output can be computed once
+per image. ``suffix(prefix(x, k), k)`` runs exactly the operations of the encoder's own forward.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from infosam_studio.errors import StudioError
+
+State = tuple[Tensor, ...]
+
+
+class SplitEncoder(Protocol):
+    """An encoder made of numbered attention blocks."""
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The blocks, which are called ``image_encoder.blocks.N`` in the model."""
+
+    def prefix(self, pixels: Tensor, first: int) -> State:
+        """Normalised pixels [B, 3, S, S] to everything block ``first`` and later need."""
+
+    def suffix(self, state: State, first: int) -> Tensor:
+        """The embedding [B, 256, h, w] from a state made with the same ``first``."""
+
+
+class VitSplit:
+    """segment_anything's ViT; the state is the residual stream [B, h, w, C]."""
+
+    def __init__(self, encoder: Any) -> None:
+        self.encoder = encoder
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks."""
+        blocks: nn.ModuleList = self.encoder.blocks
+        return blocks
+
+    def prefix(self, pixels: Tensor, first: int) -> State:
+        """See :class:`SplitEncoder`."""
+        tokens = self.encoder.patch_embed(pixels)
+        if self.encoder.pos_embed is not None:
+            tokens = tokens + self.encoder.pos_embed
+        for block in self.blocks[:first]:
+            tokens = block(tokens)
+        return (tokens,)
+
+    def suffix(self, state: State, first: int) -> Tensor:
+        """See :class:`SplitEncoder`."""
+        (tokens,) = state
+        for block in self.blocks[first:]:
+            tokens = block(tokens)
+        features: Tensor = self.encoder.neck(tokens.permute(0, 3, 1, 2))
+        return features
+
+
+class StarterSplit:
+    """The starter; the state is the residual stream and the neck's skip map."""
+
+    def __init__(self, encoder: Any) -> None:
+        self.encoder = encoder
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The attention blocks."""
+        blocks: nn.ModuleList = self.encoder.blocks
+        return blocks
+
+    def prefix(self, pixels: Tensor, first: int) -> State:
+        """See :class:`SplitEncoder`."""
+        tokens, skip = self.encoder.stem(pixels)
+        for block in self.blocks[:first]:
+            tokens = block(tokens)
+        return tokens, skip
+
+    def suffix(self, state: State, first: int) -> Tensor:
+        """See :class:`SplitEncoder`."""
+        tokens, skip = state
+        for block in self.blocks[first:]:
+            tokens = block(tokens)
+        features: Tensor = self.encoder.neck(tokens, skip)
+        return features
+
+
+def split_encoder(sam: Any) -> SplitEncoder:
+    """The cut encoder of a ``Sam``; StudioError where its blocks cannot be adapted."""
+    encoder = sam.image_encoder
+    if hasattr(encoder, "stem") and hasattr(encoder, "blocks"):
+        return StarterSplit(encoder)
+    if hasattr(encoder, "patch_embed") and hasattr(encoder, "blocks"):
+        return VitSplit(encoder)
+    raise StudioError(
+        "The encoder of this model cannot be adapted (its blocks are not transformer blocks): "
+        "use --speed instant, or another model."
+    )
+
+
+def depth_of(sam: Any) -> int:
+    """Number of attention blocks, 0 where the encoder cannot be cut."""
+    blocks = getattr(sam.image_encoder, "blocks", None)
+    return len(blocks) if blocks is not None else 0

@@ -1,0 +1,195 @@
+"""What a run is asked to do, and the numbers that follow from it."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from infosam_studio.errors import StudioError
+
+RECIPES: Final = ("studio", "paper")
+METHODS: Final = ("infosam", "lora", "decoder")
+SPEEDS: Final = ("instant", "full")
+
+# The app's default at each number of labels is what the frozen study found best.
+DEFAULT_METHOD: Final = "infosam"
+
+# A name becomes a folder on every file system.
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}[A-Za-z0-9_-]|[A-Za-z0-9]")
+
+
+@dataclass(frozen=True)
+class AdaptOptions:
+    """The choices of one ``adapt`` run; None means "as is best here"."""
+
+    project: Path
+    model: str | None = None
+    recipe: str = "studio"
+    method: str = DEFAULT_METHOD
+    speed: str = "instant"
+    name: str | None = None
+    minutes: float | None = None
+    epochs: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    train_images: int | None = None
+    resume: bool = False
+    gate: bool = True
+    threads: int | None = None
+    pause_below: float | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("recipe", self.recipe, RECIPES)
+        _one_of("method", self.method, METHODS)
+        _one_of("speed", self.speed, SPEEDS)
+        if self.name is not None and not NAME.fullmatch(self.name):
+            raise StudioError(
+                f"{self.name!r} cannot be the name of a version: use letters, digits, spaces, "
+                "dots, dashes and underscores."
+            )
+        for label, value in (("minutes", self.minutes), ("epochs", self.epochs)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise StudioError(f"--{label} must be a positive number, not {value}.")
+        if self.train_images is not None and self.train_images < 1:
+            raise StudioError("--train-images must be at least 1.")
+        if self.recipe == "paper" and self.speed == "instant":
+            raise StudioError("Recipe paper trains the encoder: use it with --speed full.")
+
+
+def _one_of(label: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise StudioError(f"--{label} {value} is unknown: choose {' or '.join(known)}.")
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """The numbers of one training; two methods differ in ``alpha`` and ``beta`` alone.
+
+    ``canvas`` is the side of the square on which masks are compared. ``click_noise`` is the
+    share of clicks set anywhere in the error instead of at its centre, ``box_share`` the share
+    of batches that start from a box, ``spread`` how much every candidate of an ambiguous click
+    is trained (0: only the best one, 1: all alike). ``micro_batch`` below ``batch`` switches to
+    the two-pass batch, which has the same gradient.
+    """
+
+    recipe: str
+    speed: str
+    steps: int
+    batch: int = 4
+    micro_batch: int = 4
+    learning_rate: float = 2e-4
+    encoder_rate: float = 2e-4
+    relation_rate: float = 2e-4
+    final_rate: float = 0.1
+    warmup: int = 0
+    weight_decay: float = 0.0
+    clip: float | None = None
+    rounds: int = 1
+    click_noise: float = 0.0
+    box_share: float = 0.5
+    box_noise: float = 0.0
+    spread: float = 0.0
+    iou_weight: float = 1.0
+    alpha: float = 1.0
+    beta: float = 0.5
+    information_rounds: str = "first"
+    train_relation: bool = True
+    rank: int = 8
+    first_block: int | None = None
+    views: tuple[int, ...] = (0,)
+    canvas: int = 256
+    validate_every: int = 15
+    patience: int = 4
+    precision: str = "fp32"
+    seed: int = 0
+
+    @property
+    def information(self) -> bool:
+        """Whether the information terms take part."""
+        return self.alpha != 0 or self.beta != 0
+
+
+def studio_plan(
+    *, method: str, speed: str, depth: int, image_size: int, device: torch.device, seed: int
+) -> TrainingPlan:
+    """The plan of recipe ``studio`` for an encoder of ``depth`` blocks."""
+    heavy = image_size > 512 or depth > 6
+    instant = speed == "instant" or method == "decoder"
+    plan = TrainingPlan(
+        recipe="studio",
+        speed=speed,
+        steps=80 if speed == "instant" else 160,
+        batch=6,
+        micro_batch=6 if instant or not heavy else 1,
+        learning_rate=5e-4,
+        encoder_rate=2e-3,
+        relation_rate=2e-4,
+        warmup=4,
+        weight_decay=1e-4,
+        clip=1.0,
+        rounds=3,
+        click_noise=0.5,
+        box_share=0.25,
+        box_noise=0.05,
+        spread=0.25,
+        rank=8,
+        first_block=None if instant else _first_block(depth),
+        views=(0,) if speed == "instant" else (0, 1, 2, 3),
+        canvas=image_size // 2,
+        precision=best_precision(device) if heavy else "fp32",
+        seed=seed,
+    )
+    return plan if method == "infosam" else replace(plan, alpha=0.0, beta=0.0)
+
+
+def _first_block(depth: int) -> int:
+    """LoRA in the upper third of a ViT, in the upper four blocks of a shallow encoder."""
+    return max(0, depth - max(4, depth // 3))
+
+
+def paper_plan(*, method: str, images: int, epochs: int | None, image_size: int) -> TrainingPlan:
+    """The official set-up: Adam 2e-4, cosine per step, batch 4, 10 epochs, one prompt."""
+    batch = min(4, images)
+    plan = TrainingPlan(
+        recipe="paper",
+        speed="full",
+        steps=max(1, images // batch) * (epochs or 10),
+        batch=batch,
+        micro_batch=1,
+        first_block=2,
+        canvas=image_size,
+        patience=10**6,
+    )
+    return plan if method == "infosam" else replace(plan, alpha=0.0, beta=0.0)
+
+
+def best_precision(device: torch.device) -> str:
+    """ "bf16" where the device computes it natively, else "fp32"."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "bf16"
+    return "fp32"
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device for ``auto``, ``cpu``, ``cuda`` or ``mps``; raises StudioError."""
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name == "auto":
+        # Fine-tuning on MPS has been slower than on the CPU beside it, so it must be asked for.
+        return torch.device("cuda" if available["cuda"] else "cpu")
+    kind = name.partition(":")[0]
+    if kind not in available:
+        raise StudioError(f"--device {name} is unknown: choose auto, cpu, cuda or mps.")
+    if not available[kind]:
+        raise StudioError(f"This machine has no {kind} device that torch can use: choose cpu.")
+    return torch.device(name)
