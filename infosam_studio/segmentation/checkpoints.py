@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,12 +137,8 @@ def registry() -> dict[str, CheckpointInfo]:
     known = {"starter": _starter()}
     for info in _BUILT_IN:
         path = folder / file_name(info)
-        known[info.name] = _with_path(info, path if path.is_file() else None)
+        known[info.name] = replace(info, path=path if path.is_file() else None)
     return known
-
-
-def _with_path(info: CheckpointInfo, path: Path | None) -> CheckpointInfo:
-    return CheckpointInfo(**{**info.__dict__, "path": path})
 
 
 def _starter() -> CheckpointInfo:
@@ -236,11 +232,23 @@ def load_checkpoint(
         )
     tensors = read_weights(info.path)
     architecture = recognised(info.path, tensors, info.architecture or None)
+    info = replace(info, architecture=architecture, sha256=_checked_sha256(info, info.path))
     sam = build_empty(architecture)
     floats = {key: _as_fp32(value) for key, value in tensors.items()}
     sam.load_state_dict(floats, strict=True, assign=True)
     encoder = _remembered_encoder_sha256(sam, info.sha256)
     return LoadedModel(_frozen(sam).to(device), info, encoder)
+
+
+def _checked_sha256(info: CheckpointInfo, path: Path) -> str:
+    """The file's hash; `CheckpointError` where another one was published or remembered."""
+    found = hashing.sha256_of_file(path)
+    if info.sha256 and found != info.sha256:
+        raise CheckpointError(
+            f"{path} is not the {info.name} that was published or added (its SHA-256 differs): "
+            "remove it and get it again."
+        )
+    return found
 
 
 def _resolve(name_or_info: str | Path | CheckpointInfo) -> CheckpointInfo:

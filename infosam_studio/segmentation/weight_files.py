@@ -7,6 +7,8 @@ to be (a web page, a program in a pickle, half a download, a zip bomb) becomes o
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +21,9 @@ from torch import Tensor
 
 from infosam_studio.errors import StudioError
 
+PICKLE = b"\x80"
+# What torch says about a pickle that wants to call something, and what it names.
+CODE = re.compile(r"GLOBAL ([\w.<>]+)|Unsupported (?:operand|class)|\bREDUCE\b|call reduce")
 MAX_ENTRIES = 100_000
 MAX_RATIO = 4
 # Where training scripts put the model inside what they save, and what they put before its keys.
@@ -51,8 +56,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         content = _read_zip(path, size)
     elif _is_safetensors(head, size):
         content = _read_safetensors(path)
-    else:
+    elif head[:1] == PICKLE:
         content = _read_torch(path)
+    else:
+        raise CheckpointError(_no_checkpoint(path))
     return _tensors_of(path, content)
 
 
@@ -92,6 +99,8 @@ def _read_zip(path: Path, size: int) -> object:
         raise CheckpointError(
             f"{path} is damaged or cut short ({_first_line(error)}): download or copy it again."
         ) from error
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise CheckpointError(_about_pickle(path, "GLOBAL TorchScript"))
     unpacked = sum(entry.file_size for entry in entries)
     if len(entries) > MAX_ENTRIES or unpacked > MAX_RATIO * size:
         raise CheckpointError(
@@ -103,7 +112,9 @@ def _read_zip(path: Path, size: int) -> object:
 
 def _read_torch(path: Path) -> object:
     try:
-        content: object = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # About pickle protocols: the result is checked.
+            content: object = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_about_pickle(path, str(error))) from error
     except MemoryError as error:
@@ -112,8 +123,6 @@ def _read_torch(path: Path) -> object:
         ) from error
     except Exception as error:
         # The readers inside torch raise whatever a broken byte leads to; nothing was executed.
-        if "TorchScript" in str(error):
-            raise CheckpointError(_about_pickle(path, "TorchScript")) from error
         raise CheckpointError(
             f"{path} is damaged, cut short or no checkpoint ({_first_line(error)}): download or "
             "copy it again."
@@ -122,14 +131,19 @@ def _read_torch(path: Path) -> object:
 
 
 def _about_pickle(path: Path, message: str) -> str:
-    if "invalid load key" in message or "Invalid magic number" in message:
-        return f"{path} is no checkpoint: choose a .pth or .safetensors file with SAM weights."
-    named = message.partition("GLOBAL ")[2].split()
-    what = f" ({named[0]})" if named else ""
+    """What torch's restricted unpickler stumbled over, in one sentence."""
+    match = CODE.search(message)
+    if match is None:
+        return _no_checkpoint(path)
+    what = f" ({match[1]})" if match[1] else ""
     return (
         f"{path} holds program code{what} beside its weights and was not loaded: ask its "
         "publisher for a plain state dict or a .safetensors file."
     )
+
+
+def _no_checkpoint(path: Path) -> str:
+    return f"{path} is no checkpoint: choose a .pth or .safetensors file with SAM weights."
 
 
 def _tensors_of(path: Path, content: object) -> dict[str, Tensor]:
