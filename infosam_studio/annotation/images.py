@@ -18,6 +18,7 @@ import re
 import sys
 import warnings
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -60,7 +61,7 @@ SUFFIXES: Final = frozenset(
     ]
 )
 # Formats that draw, run or fetch something (EPS, PDF, WMF …) are never handed to a decoder.
-_FORMATS: Final = ("JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "AVIF")
+_FORMATS: Final = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "AVIF")
 _PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 _TAIL: Final = 65536  # cameras append data after a JPEG's end marker
 
@@ -73,6 +74,7 @@ class ImageError(StudioError):
 class ImageInfo:
     """What a file's header says; ``width`` and ``height`` of its first page, upright.
 
+    ``page_sizes`` gives (width, height) of every page where they differ, and is () otherwise.
     ``problem`` is the reason why the file cannot be read (then sizes may be 0), else None.
     """
 
@@ -82,6 +84,7 @@ class ImageInfo:
     pages: int = 1
     mode: str = ""
     problem: str | None = None
+    page_sizes: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,8 +184,11 @@ def _probe(path: Path) -> tuple[ImageInfo, bool]:
             raise _Refused("the file is empty")
         if is_tiff(head):
             layout = tiff_layout(_openable(path), size)
-            _check_size(layout.width, layout.height, layout.samples)
-            info = ImageInfo(path, layout.width, layout.height, layout.pages, layout.mode)
+            for width, height in set(layout.sizes):
+                _check_size(width, height, layout.samples)
+            (width, height), pages = layout.sizes[0], len(layout.sizes)
+            sizes = layout.sizes if len(set(layout.sizes)) > 1 else ()
+            info = ImageInfo(path, width, height, pages, layout.mode, page_sizes=sizes)
             return info, layout.complete
         stream.seek(0)
         with _open(stream) as image:
@@ -223,7 +229,13 @@ def _looks_complete(stream: BinaryIO, head: bytes, size: int) -> bool:
 
 
 def _open(stream: BinaryIO) -> ImageFile.ImageFile:
-    return Image.open(stream, formats=_FORMATS)
+    return Image.open(stream, formats=_formats())
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()  # asking for a format whose plugin is not loaded yet is an error
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _orientation(image: Image.Image) -> int:

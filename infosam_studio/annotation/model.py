@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -34,6 +35,7 @@ CLASS_COLORS: Final = (
     "#cc6677",
 )
 
+Row = Mapping[str, Any] | sqlite3.Row
 Point = tuple[float, float, int]
 Box = tuple[float, float, float, float]
 
@@ -163,7 +165,7 @@ def image_row(record: ImageRecord) -> dict[str, Any]:
     }
 
 
-def image_from_row(row: Mapping[str, Any]) -> ImageRecord:
+def image_from_row(row: Row) -> ImageRecord:
     """The image of a database row."""
     return ImageRecord(
         id=row["id"],
@@ -186,7 +188,7 @@ def class_row(record: ClassRecord) -> dict[str, Any]:
     return {"name": record.name, "color": record.color, "supercategory": record.supercategory}
 
 
-def class_from_row(row: Mapping[str, Any]) -> ClassRecord:
+def class_from_row(row: Row) -> ClassRecord:
     """The class of a database row."""
     return ClassRecord(row["id"], row["name"], row["color"], row["supercategory"])
 
@@ -211,7 +213,7 @@ def object_row(record: ObjectRecord) -> dict[str, Any]:
     }
 
 
-def object_from_row(row: Mapping[str, Any]) -> ObjectRecord:
+def object_from_row(row: Row) -> ObjectRecord:
     """The object of a database row."""
     return ObjectRecord(
         id=row["id"],

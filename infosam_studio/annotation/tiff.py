@@ -33,11 +33,13 @@ class NeedsPillow(Exception):
 
 @dataclass(frozen=True)
 class TiffLayout:
-    """What the header says: upright size of the first page, pages, and how samples are kept."""
+    """What the header says.
 
-    width: int
-    height: int
-    pages: int
+    ``sizes`` is the upright (width, height) of every page, ``samples`` how many values the
+    largest page has, ``complete`` whether the file is long enough for its data.
+    """
+
+    sizes: tuple[tuple[int, int], ...]
     mode: str
     samples: int
     complete: bool
@@ -55,23 +57,22 @@ def tiff_layout(path: Path, size: int) -> TiffLayout:
     as pages of their own (OME, ImageJ) belong to one page. Reduced copies are no pages.
     """
     with tifffile.TiffFile(path) as tif:
-        pages = [page for series in _series(tif) for page in [series] * _stack(series)]
-        if not pages:
+        found = _series(tif)
+        if not found:
             raise ValueError("the file holds no image")
-        first = pages[0]
-        shape = dict(zip(first.axes, first.shape, strict=True))
-        height, width = shape["Y"], shape["X"]
-        if _orientation(first.keyframe) in (5, 6, 7, 8):
-            height, width = width, height
-        largest = max(series.size // _stack(series) for series in _series(tif))
+        first = found[0]
         return TiffLayout(
-            width=width,
-            height=height,
-            pages=len(pages),
+            sizes=tuple(_size(series) for series in found for _ in range(_stack(series))),
             mode=f"{first.keyframe.photometric.name.lower()} {first.dtype}",
-            samples=largest,
-            complete=all(_is_complete(series, size) for series in _series(tif)),
+            samples=max(series.size // _stack(series) for series in found),
+            complete=all(_is_complete(series, size) for series in found),
         )
+
+
+def _size(series: Any) -> tuple[int, int]:
+    shape = dict(zip(series.axes, series.shape, strict=True))
+    turned = _orientation(series.keyframe) in (5, 6, 7, 8)
+    return (shape["Y"], shape["X"]) if turned else (shape["X"], shape["Y"])
 
 
 def read_tiff(path: Path, page: int) -> Raw:

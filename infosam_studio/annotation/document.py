@@ -1,0 +1,410 @@
+"""The document: images, classes and objects, changed only by reversible edits.
+
+Everything a person does is an ``Edit``, written together with what it changes in one transaction,
+so the document and its history can never disagree. What is found out about files (images added,
+moved, missing) and the split are facts, not edits: undoing past them must not forget them.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from infosam_studio.annotation.edits import Change, Edit
+from infosam_studio.annotation.history import HistoryEntry, commit, go_to, redo, undo
+from infosam_studio.annotation.model import (
+    CLASS_COLORS,
+    IMAGE_STATES,
+    OBJECT_SOURCES,
+    ClassRecord,
+    ImageRecord,
+    ObjectRecord,
+    class_from_row,
+    class_row,
+    image_from_row,
+    image_row,
+    object_from_row,
+    object_row,
+)
+from infosam_studio.annotation.store import Store
+from infosam_studio.annotation.store_errors import ProjectError
+
+_EDITABLE_IMAGE_FIELDS = frozenset({"state", "fully_labelled", "excluded", "view"})
+_OBJECTS = "SELECT * FROM objects"
+_IN_ORDER = " ORDER BY image_id, z, id"
+
+
+class Document:
+    """The labels in a store. All methods may be called from any thread."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    # Images
+
+    def images(self) -> list[ImageRecord]:
+        """All images in the order they were added."""
+        return [image_from_row(row) for row in self._store.rows("SELECT * FROM images ORDER BY id")]
+
+    def image(self, image_id: int) -> ImageRecord:
+        """One image; ProjectError where there is none of that id."""
+        row = self._store.row("SELECT * FROM images WHERE id = ?", (image_id,))
+        if row is None:
+            raise ProjectError(f"There is no image {image_id} in this project; reload its list.")
+        return image_from_row(row)
+
+    def update_image(self, image_id: int, name: str | None = None, **fields: Any) -> ImageRecord:
+        """Change state, fully_labelled, excluded or view; one edit."""
+        return self.update_images([image_id], name, **fields)[0]
+
+    def update_images(
+        self, image_ids: Iterable[int], name: str | None = None, **fields: Any
+    ) -> list[ImageRecord]:
+        """The same change on several images as one edit."""
+        unknown = fields.keys() - _EDITABLE_IMAGE_FIELDS
+        if unknown:
+            raise TypeError(f"an image's {', '.join(sorted(unknown))} cannot be edited")
+        if fields.get("state", IMAGE_STATES[0]) not in IMAGE_STATES:
+            raise ValueError(f"unknown image state {fields['state']!r}")
+        ids = list(image_ids)
+        with self._store.transaction() as db:
+            changes = []
+            for image_id in ids:
+                before = image_from_row(_get(db, "images", image_id))
+                changes += _update("images", image_id, image_row(before), before, fields, image_row)
+            commit(db, Edit(name or _image_edit_name(fields), tuple(changes)))
+        return [self.image(image_id) for image_id in ids]
+
+    # Classes
+
+    def classes(self) -> list[ClassRecord]:
+        """All classes by id."""
+        return [
+            class_from_row(row) for row in self._store.rows("SELECT * FROM classes ORDER BY id")
+        ]
+
+    def add_class(
+        self, name: str, color: str | None = None, *, supercategory: str = ""
+    ) -> ClassRecord:
+        """A new class; without a colour it gets the next one of a colour-blind-safe palette."""
+        return self.add_classes([(name, color, supercategory)], f"Add class {name}")[0]
+
+    def add_classes(
+        self, classes: Sequence[tuple[str, str | None, str]], name: str = "Add classes"
+    ) -> list[ClassRecord]:
+        """New classes (name, colour or None, supercategory) as one edit."""
+        with self._store.transaction() as db:
+            first = _next_id(db, "classes")
+            added: list[ClassRecord] = []
+            used = [row["color"] for row in db.execute("SELECT color FROM classes")]
+            for number, (label, color, group) in enumerate(classes, first):
+                record = ClassRecord(number, label.strip(), color or _free_color(used), group)
+                _check_class(db, record, [c.name for c in added])
+                used.append(record.color)
+                added.append(record)
+            changes = tuple(Change("classes", c.id, None, class_row(c)) for c in added)
+            commit(db, Edit(name, changes))
+        return added
+
+    def update_class(self, class_id: int, name: str | None = None, **fields: Any) -> ClassRecord:
+        """Change name, color or supercategory. (``name`` is the class's, not the edit's.)"""
+        if name is not None:
+            fields["name"] = name.strip()
+        with self._store.transaction() as db:
+            before = class_from_row(_get(db, "classes", class_id))
+            after = replace(before, **fields)
+            _check_class(db, after, [])
+            changes = _update("classes", class_id, class_row(before), before, fields, class_row)
+            label = f"Rename class to {after.name}" if name is not None else "Change class"
+            commit(db, Edit(label, tuple(changes)))
+        return after
+
+    def rename_class(self, class_id: int, name: str) -> ClassRecord:
+        """Give a class another name, which no other class may have."""
+        return self.update_class(class_id, name)
+
+    def recolour_class(self, class_id: int, color: str) -> ClassRecord:
+        """Give a class another colour, "#rrggbb"."""
+        return self.update_class(class_id, color=color)
+
+    def merge_classes(self, class_ids: Iterable[int], into: int) -> None:
+        """Make all objects of some classes objects of another, and delete the emptied ones."""
+        with self._store.transaction() as db:
+            target = class_from_row(_get(db, "classes", into))
+            changes: list[Change] = []
+            for class_id in sorted(set(class_ids) - {into}):
+                merged = class_from_row(_get(db, "classes", class_id))
+                rows = db.execute("SELECT id FROM objects WHERE class_id = ?", (class_id,))
+                was, now = {"class_id": class_id}, {"class_id": into}
+                changes += [Change("objects", row["id"], was, now) for row in rows]
+                changes.append(Change("classes", class_id, class_row(merged), None))
+            commit(db, Edit(f"Merge classes into {target.name}", tuple(changes)))
+
+    def delete_class(self, class_id: int) -> None:
+        """Delete a class with all its objects, as one edit."""
+        with self._store.transaction() as db:
+            record = class_from_row(_get(db, "classes", class_id))
+            rows = db.execute(_OBJECTS + " WHERE class_id = ?", (class_id,))
+            changes = [_removal(row) for row in rows.fetchall()]
+            changes += _emptied(db, changes)
+            changes.append(Change("classes", class_id, class_row(record), None))
+            commit(db, Edit(f"Delete class {record.name}", tuple(changes)))
+
+    # Objects
+
+    def objects(self, image_id: int | None = None) -> list[ObjectRecord]:
+        """Objects of one image, or of all, the undermost first."""
+        if image_id is None:
+            rows = self._store.rows(_OBJECTS + _IN_ORDER)
+        else:
+            rows = self._store.rows(_OBJECTS + " WHERE image_id = ?" + _IN_ORDER, (image_id,))
+        return [object_from_row(row) for row in rows]
+
+    def object(self, object_id: int) -> ObjectRecord:
+        """One object; ProjectError where there is none of that id."""
+        row = self._store.row(_OBJECTS + " WHERE id = ?", (object_id,))
+        if row is None:
+            raise ProjectError(f"There is no object {object_id} in this project; reload its list.")
+        return object_from_row(row)
+
+    def object_counts(self, *, suggestions: bool = True) -> dict[int, int]:
+        """Image id → number of objects, images without any left out."""
+        rows = self._store.rows(
+            "SELECT image_id, COUNT(*) AS n FROM objects"
+            + ("" if suggestions else " WHERE source <> 'suggestion'")
+            + " GROUP BY image_id"
+        )
+        return {row["image_id"]: row["n"] for row in rows}
+
+    def class_counts(self) -> dict[int, int]:
+        """Class id → number of objects, classes without any left out."""
+        rows = self._store.rows("SELECT class_id, COUNT(*) AS n FROM objects GROUP BY class_id")
+        return {row["class_id"]: row["n"] for row in rows}
+
+    def add_objects(
+        self,
+        objs: Sequence[ObjectRecord],
+        name: str = "Add object",
+        *,
+        clear_draft: bool = False,
+    ) -> list[ObjectRecord]:
+        """Add objects as one edit and return them with their ids and places (``z``)."""
+        return self.change_objects(name, add=objs, clear_draft=clear_draft)
+
+    def update_object(
+        self,
+        object_id: int,
+        name: str = "Change object",
+        *,
+        clear_draft: bool = False,
+        **fields: Any,
+    ) -> ObjectRecord:
+        """Change fields of one object as one edit."""
+        self.change_objects(name, update={object_id: fields}, clear_draft=clear_draft)
+        return self.object(object_id)
+
+    def delete_objects(self, ids: Iterable[int], name: str = "Delete object") -> None:
+        """Delete objects as one edit."""
+        self.change_objects(name, delete=ids)
+
+    def change_objects(
+        self,
+        name: str,
+        *,
+        add: Sequence[ObjectRecord] = (),
+        update: Mapping[int, Mapping[str, Any]] | None = None,
+        delete: Iterable[int] = (),
+        clear_draft: bool = False,
+    ) -> list[ObjectRecord]:
+        """Add, change and delete objects as one edit (a split, a merge, an import).
+
+        Returns the added objects. An untouched image, or one marked as empty, becomes "in
+        progress" with its first object that is not a suggestion; one in progress becomes
+        untouched again with its last. ``clear_draft`` removes the unfinished object in the same
+        transaction, so that it is never both finished and unfinished.
+        """
+        with self._store.transaction() as db:
+            changes: list[Change] = []
+            for object_id, fields in (update or {}).items():
+                before = object_from_row(_get(db, "objects", object_id))
+                _check_object(db, replace(before, **fields))
+                row = object_row(before)
+                changes += _update("objects", object_id, row, before, fields, object_row)
+            removals = [_removal(_get(db, "objects", object_id)) for object_id in delete]
+            added = _placed(db, add)
+            inserts = [Change("objects", o.id, None, object_row(o)) for o in added]
+            changes += removals + inserts
+            changes += _begun(db, added) + _emptied(db, removals, added)
+            commit(db, Edit(name, tuple(changes)))
+            if clear_draft:
+                db.execute("DELETE FROM draft")
+        return added
+
+    # Edits and their history
+
+    def apply(self, edit: Edit) -> None:
+        """Make an edit: one committed transaction, and one step to undo.
+
+        EditConflict, and nothing changed, where a row is not as the edit expects it.
+        """
+        with self._store.transaction() as db:
+            commit(db, edit)
+
+    def undo(self) -> Edit | None:
+        """Take back the newest edit that holds; returns it, or None where there is none."""
+        with self._store.transaction() as db:
+            return undo(db)
+
+    def redo(self) -> Edit | None:
+        """Make the oldest edit taken back again; returns it, or None where there is none."""
+        with self._store.transaction() as db:
+            return redo(db)
+
+    def go_to(self, entry_id: int) -> list[Edit]:
+        """Undo or redo until ``entry_id`` is the newest edit that holds (0: none holds).
+
+        Returns the edits taken back or made again, in that order, all in one transaction.
+        """
+        with self._store.transaction() as db:
+            return go_to(db, entry_id)
+
+    def history(self) -> list[HistoryEntry]:
+        """All edits from the oldest on, those taken back last."""
+        rows = self._store.rows("SELECT id, name, created, undone FROM history ORDER BY id")
+        return [HistoryEntry(r["id"], r["name"], r["created"], bool(r["undone"])) for r in rows]
+
+    def can_undo(self) -> bool:
+        """Whether there is an edit to take back."""
+        return bool(self._store.rows("SELECT 1 FROM history WHERE undone = 0 LIMIT 1"))
+
+    def can_redo(self) -> bool:
+        """Whether there is an edit to make again."""
+        return bool(self._store.rows("SELECT 1 FROM history WHERE undone = 1 LIMIT 1"))
+
+
+def _get(db: sqlite3.Connection, table: str, key: int) -> sqlite3.Row:
+    row: sqlite3.Row | None = db.execute(f"SELECT * FROM {table} WHERE id = ?", (key,)).fetchone()
+    if row is None:
+        raise ProjectError(f"There is no row {key} in {table} of this project; reload the list.")
+    return row
+
+
+def _next_id(db: sqlite3.Connection, table: str) -> int:
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+    return 1 if row is None else int(row["seq"]) + 1
+
+
+def _update(
+    table: str,
+    key: int,
+    before_row: dict[str, Any],
+    before: Any,
+    fields: Mapping[str, Any],
+    to_row: Any,
+) -> list[Change]:
+    """The change that sets the fields, naming only columns that differ; none where none does."""
+    after_row = to_row(replace(before, **fields))
+    touched = [column for column in after_row if after_row[column] != before_row[column]]
+    if not touched:
+        return []
+    was = {column: before_row[column] for column in touched}
+    return [Change(table, key, was, {column: after_row[column] for column in touched})]
+
+
+def _removal(row: sqlite3.Row) -> Change:
+    values = dict(row)
+    return Change("objects", values.pop("id"), values, None)
+
+
+def _image_edit_name(fields: Mapping[str, Any]) -> str:
+    if "state" in fields:
+        return f"Mark image as {str(fields['state']).replace('_', ' ')}"
+    if "excluded" in fields:
+        return "Leave image out" if fields["excluded"] else "Use image again"
+    if "view" in fields:
+        return "Change view of image"
+    return "Mark image as fully labelled" if fields.get("fully_labelled") else "Change image"
+
+
+def _free_color(used: Sequence[str]) -> str:
+    """The palette's colour used least so far, the earliest of these."""
+    return min(CLASS_COLORS, key=lambda color: (used.count(color), CLASS_COLORS.index(color)))
+
+
+def _check_class(db: sqlite3.Connection, record: ClassRecord, also: Sequence[str]) -> None:
+    if not record.name:
+        raise ProjectError("A class needs a name; type one.")
+    taken = db.execute(
+        "SELECT 1 FROM classes WHERE name = ? AND id <> ?", (record.name, record.id)
+    ).fetchone()
+    if taken or record.name in also:
+        raise ProjectError(
+            f"There is already a class called {record.name}; choose another name or merge the two."
+        )
+    if not re.fullmatch("#[0-9a-fA-F]{6}", record.color):
+        raise ProjectError(f"{record.color} is not a colour; give it as #rrggbb.")
+
+
+def _check_object(db: sqlite3.Connection, record: ObjectRecord) -> None:
+    if record.source not in OBJECT_SOURCES:
+        raise ValueError(f"unknown source {record.source!r}")
+    image = _get(db, "images", record.image_id)
+    _get(db, "classes", record.class_id)
+    if (record.mask.height, record.mask.width) != (image["height"], image["width"]):
+        raise ProjectError(
+            f"A mask of {record.mask.width} x {record.mask.height} pixels does not fit "
+            f"{image['path']} of {image['width']} x {image['height']}; check that it belongs to it."
+        )
+
+
+def _placed(db: sqlite3.Connection, objs: Sequence[ObjectRecord]) -> list[ObjectRecord]:
+    """New objects with the ids and the places in the stack they are to have."""
+    tops: dict[int, int] = {}
+    placed = []
+    checked: set[tuple[int, int, int, int, str]] = set()
+    for number, obj in enumerate(objs, _next_id(db, "objects")):
+        kind = (obj.image_id, obj.class_id, obj.mask.height, obj.mask.width, obj.source)
+        if kind not in checked:
+            _check_object(db, obj)
+            checked.add(kind)
+        if obj.image_id not in tops:
+            row = db.execute("SELECT MAX(z) FROM objects WHERE image_id = ?", (obj.image_id,))
+            tops[obj.image_id] = row.fetchone()[0] or 0
+        z = obj.z or tops[obj.image_id] + 1
+        tops[obj.image_id] = max(tops[obj.image_id], z)
+        placed.append(replace(obj, id=number, z=z))
+    return placed
+
+
+def _begun(db: sqlite3.Connection, added: Sequence[ObjectRecord]) -> list[Change]:
+    """The images that are in progress now."""
+    changes = []
+    for image_id in sorted({o.image_id for o in added if o.source != "suggestion"}):
+        state = _get(db, "images", image_id)["state"]
+        if state in ("untouched", "empty"):
+            now = {"state": "in_progress"}
+            changes.append(Change("images", image_id, {"state": state}, now))
+    return changes
+
+
+def _emptied(
+    db: sqlite3.Connection, removals: Sequence[Change], added: Sequence[ObjectRecord] = ()
+) -> list[Change]:
+    """The images in progress that lose their last object."""
+    lost: dict[int, int] = {}
+    for change in removals:
+        if change.before is not None:
+            image_id = int(change.before["image_id"])
+            lost[image_id] = lost.get(image_id, 0) + 1
+    kept = {o.image_id for o in added}
+    changes = []
+    for image_id, count in sorted(lost.items()):
+        row = db.execute("SELECT COUNT(*) FROM objects WHERE image_id = ?", (image_id,))
+        state = _get(db, "images", image_id)["state"]
+        if row.fetchone()[0] == count and image_id not in kept and state == "in_progress":
+            now = {"state": "untouched"}
+            changes.append(Change("images", image_id, {"state": state}, now))
+    return changes
