@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infosam_studio.segmentation.architectures.mobile_sam import build_mobile_sam
 from infosam_studio.segmentation.starter import build_starter
 from infosam_studio.segmentation.upstream import segment_anything_modules
 
@@ -29,6 +30,7 @@ def _vit(name: str) -> Callable[[], Any]:
 
 BUILDERS: dict[str, Callable[[], Any]] = {
     "starter": build_starter,
+    "mobile_sam": build_mobile_sam,
     "vit_b": _vit("vit_b"),
     "vit_l": _vit("vit_l"),
     "vit_h": _vit("vit_h"),
