@@ -47,9 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except Exception as error:  # every failure is one line; the traceback goes to the log
         log.debug("The command failed.", exc_info=True)
-        return _failed(
-            f"{type(error).__name__}: {_one_line(str(error))} (run again with --verbose for details)"
-        )
+        told = _one_line(str(error))
+        return _failed(f"{type(error).__name__}: {told} (--verbose shows where it came from)")
 
 
 def build_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
@@ -77,7 +76,8 @@ class _CommandParser(argparse.ArgumentParser):
     """A parser for one command (or one of its verbs) that knows --json and --verbose."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs, conflict_handler="resolve")
+        kwargs.setdefault("conflict_handler", "resolve")
+        super().__init__(*args, **kwargs)
         self.add_argument("--json", action="store_true", help="one JSON object on stdout")
         self.add_argument("--verbose", action="store_true", help="more log lines on stderr")
 

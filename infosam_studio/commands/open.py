@@ -26,4 +26,4 @@ def run_open(args: argparse.Namespace) -> int:
         )
     from infosam_studio.ui.app import main
 
-    return main(args.path, tour=args.tour)
+    return int(main(args.path, tour=args.tour))
