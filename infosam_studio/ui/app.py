@@ -1,0 +1,138 @@
+"""Starting the window: application, theme, settings, error handling, garbage collection."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from PySide6.QtCore import QObject, QSettings, Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QIcon
+from PySide6.QtWidgets import QApplication
+
+from infosam_studio import __version__
+from infosam_studio.resource_files import resource_path
+from infosam_studio.ui import theme
+from infosam_studio.ui.main_window import MainWindow
+
+log = logging.getLogger(__name__)
+
+GC_EVERY_MS = 2000
+SWITCH_INTERVAL = 0.001
+
+
+class Catcher(QObject):
+    """Tells the window about errors nobody caught, from whichever thread they come."""
+
+    caught = Signal(str)
+
+    def install(self) -> None:
+        """Become the hook for uncaught errors."""
+        sys.excepthook = self._hook
+
+    def _hook(
+        self,
+        kind: type[BaseException],
+        error: BaseException,
+        trace: TracebackType | None,
+    ) -> None:
+        log.error("uncaught\n%s", "".join(traceback.format_exception(kind, error, trace)))
+        # Delivered to the main thread by the queued connection.
+        self.caught.emit(f"Something went wrong and was logged: {kind.__name__}: {error}")
+
+
+class Collector(QObject):
+    """Collects garbage on the main thread only: elsewhere it might destroy Qt objects."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        gc.disable()
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self._collect)
+        self._timer.start(GC_EVERY_MS)
+
+    @Slot()
+    def _collect(self) -> None:
+        # The young generations take well under a millisecond; the old one now and then.
+        counts, limits = gc.get_count(), gc.get_threshold()
+        for generation in (2, 1, 0):
+            if counts[generation] > limits[generation]:
+                gc.collect(generation)
+                return
+
+
+class ErrorReporter(QObject):
+    """Shows uncaught errors in the window that is open."""
+
+    def __init__(self, window: MainWindow) -> None:
+        super().__init__(window)
+        self._window = window
+
+    @Slot(str)
+    def show(self, text: str) -> None:
+        """Tell the user, without a dialog."""
+        if self._window.bench is not None:
+            self._window.bench.toast.tell(text, kind="error")
+
+
+def application() -> QApplication:
+    """The running application, made where there is none."""
+    existing = QApplication.instance()
+    if isinstance(existing, QApplication):
+        return existing
+    QApplication.setHighDpiScaleFactorRoundingPolicy(
+        Qt.HighDpiScaleFactorRoundingPolicy.PassThrough
+    )
+    app = QApplication(sys.argv[:1])
+    app.setApplicationName("infosam-studio")
+    app.setApplicationDisplayName("InfoSAM Studio")
+    app.setApplicationVersion(__version__)
+    app.setDesktopFileName("infosam-studio")
+    app.setStyle("Fusion")
+    icon = QIcon()
+    for size in (16, 32, 64, 128, 256):
+        icon.addFile(str(resource_path("icons", f"infosam-studio-{size}.png")))
+    app.setWindowIcon(icon)
+    return app
+
+
+def settings() -> QSettings:
+    """Window state, recent projects and keys; values of a project live in the project."""
+    return QSettings(
+        QSettings.Format.IniFormat, QSettings.Scope.UserScope, "infosam-studio", "window"
+    )
+
+
+def make_window() -> MainWindow:
+    """The main window, with theme and error handling in place."""
+    app = application()
+    store = settings()
+    theme.install(app, store)
+    window = MainWindow(store)
+    catcher = Catcher(window)
+    reporter = ErrorReporter(window)
+    catcher.caught.connect(reporter.show, Qt.ConnectionType.QueuedConnection)
+    catcher.install()
+    return window
+
+
+def main(path: Path | None = None, *, tour: bool = False) -> int:
+    """Open the window on a project, folder or image; returns the exit status."""
+    if tour:
+        from infosam_studio.ui.tour import run_tour
+
+        return run_tour()
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    app = application()
+    window = make_window()
+    Collector(window)
+    if path is not None:
+        window.open_path(path)
+    window.show()
+    try:
+        return app.exec()
+    finally:
+        gc.enable()

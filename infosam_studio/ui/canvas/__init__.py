@@ -1,0 +1,1 @@
+"""The picture: view, layers and what is drawn on them."""

@@ -1,0 +1,116 @@
+"""What each action does to the open project. One method per action, named after it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QObject
+
+from infosam_studio.ui.workbench import Workbench
+
+
+class Commands(QObject):
+    """`run` finds the method ``do_<action>``; the window keeps those that need no project."""
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__(bench)
+        self._bench = bench
+
+    def run(self, name: str, checked: bool) -> bool:
+        """Do an action; False where it is not one of these."""
+        if name in self._bench.tools:
+            self._bench.tools.use(name)
+            self._bench.focus_canvas()
+            return True
+        method = getattr(self, f"do_{name}", None)
+        if method is None:
+            return False
+        method(checked)
+        return True
+
+    # edit --------------------------------------------------------------------------------
+
+    def do_undo(self, _checked: bool) -> None:
+        if self._bench.drafting.undo():
+            return
+        name = self._bench.document.guarded(self._bench.document.undo)
+        self._bench.toast.tell(f"Undone: {name}" if name else "Nothing to undo.")
+
+    def do_redo(self, _checked: bool) -> None:
+        if self._bench.drafting.redo():
+            return
+        name = self._bench.document.guarded(self._bench.document.redo)
+        self._bench.toast.tell(f"Done again: {name}" if name else "Nothing to redo.")
+
+    # object ------------------------------------------------------------------------------
+
+    def do_accept(self, _checked: bool) -> None:
+        if self._bench.drafting.draft is not None:
+            self._bench.drafting.accept()
+
+    def do_cancel(self, _checked: bool) -> None:
+        if not self._bench.drafting.cancel():
+            self._bench.document.select(())
+
+    def do_delete(self, _checked: bool) -> None:
+        self._bench.delete_selected()
+
+    def do_refine(self, _checked: bool) -> None:
+        selected = self._bench.document.selected
+        if len(selected) == 1:
+            self._bench.drafting.refine(selected[0])
+            self._bench.focus_canvas()
+        else:
+            self._bench.toast.tell("Select one object (Ctrl+click) to refine it.")
+
+    def do_select_all(self, _checked: bool) -> None:
+        self._bench.document.select(tuple(self._bench.document.objects))
+
+    # images ------------------------------------------------------------------------------
+
+    def do_previous(self, _checked: bool) -> None:
+        self._bench.images.step(-1)
+
+    def do_next(self, _checked: bool) -> None:
+        self._bench.images.step(1)
+
+    def do_next_unfinished(self, _checked: bool) -> None:
+        if not self._bench.images.step(1, unfinished=True):
+            self._bench.toast.tell("No image to do after this one.")
+
+    def _mark(self, state: str) -> None:
+        image_id = self._bench.document.current_id
+        if image_id is not None:
+            self._bench.set_image_state(image_id, state)
+
+    def do_mark_done(self, _checked: bool) -> None:
+        self._mark("done")
+        self._bench.images.step(1)
+
+    def do_mark_empty(self, _checked: bool) -> None:
+        self._mark("empty")
+        self._bench.images.step(1)
+
+    def do_mark_flagged(self, _checked: bool) -> None:
+        self._mark("flagged")
+
+    # view --------------------------------------------------------------------------------
+
+    def do_fit(self, _checked: bool) -> None:
+        self._bench.view.fit()
+
+    def do_actual(self, _checked: bool) -> None:
+        self._bench.view.actual_size()
+
+    def do_zoom_in(self, _checked: bool) -> None:
+        self._bench.view.zoom_by(1.25)
+
+    def do_zoom_out(self, _checked: bool) -> None:
+        self._bench.view.zoom_by(0.8)
+
+    def do_zoom_object(self, _checked: bool) -> None:
+        self._bench.zoom_to_selected()
+
+    def do_hide_masks(self, checked: bool) -> None:
+        self._bench.layers.set_look(hidden=checked)
+
+    def do_only_selected(self, checked: bool) -> None:
+        self._bench.layers.set_look(only_selected=checked)

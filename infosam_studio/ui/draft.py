@@ -1,0 +1,232 @@
+"""The unfinished object: its prompts and hand strokes, one undoable step each."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from infosam_studio.annotation.masks import Rle
+from infosam_studio.annotation.model import Prompts
+from infosam_studio.ui import crops
+from infosam_studio.ui.crops import Crop
+
+_serials = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One mask the model proposes, with the IoU it predicts for itself."""
+
+    crop: Crop
+    score: float
+
+
+@dataclass
+class Step:
+    """The object after one more prompt or hand stroke.
+
+    ``edited`` is the mask a hand stroke left behind; prompts given later start from it.
+    ``candidates`` arrive later, from the inference thread.
+    """
+
+    serial: int
+    points: tuple[tuple[float, float, int], ...] = ()
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    edited: Crop | None = None
+    by_hand: bool = False
+    clicks: int = 0
+    candidates: tuple[Candidate, ...] = ()
+    chosen: int = 0
+    name: str = "prompt"
+
+    @property
+    def crop(self) -> Crop | None:
+        """The mask of this step, None while the model has not answered."""
+        if self.by_hand:
+            return self.edited
+        if self.candidates:
+            return self.candidates[self.chosen].crop
+        return None
+
+
+@dataclass
+class Draft:
+    """All steps of the object that is being made on one image."""
+
+    image_id: int
+    steps: list[Step] = field(default_factory=list)
+    undone: list[Step] = field(default_factory=list)
+    base: Crop | None = None
+    object_id: int | None = None
+    seconds: float = 0.0
+    hand_corrected: bool = False
+
+    @property
+    def empty(self) -> bool:
+        return not self.steps and self.base is None
+
+    @property
+    def current(self) -> Step | None:
+        return self.steps[-1] if self.steps else None
+
+    @property
+    def clicks(self) -> int:
+        return self.current.clicks if self.current else 0
+
+    def crop(self) -> Crop | None:
+        """The mask shown: of the newest step that has one, so nothing flickers while waiting."""
+        for step in reversed(self.steps):
+            if step.crop is not None:
+                return step.crop
+        return self.base
+
+    def waiting(self) -> bool:
+        """Whether the newest prompt is still unanswered."""
+        return self.current is not None and self.current.crop is None
+
+    def _next(self, name: str) -> Step:
+        last = self.current
+        self.undone.clear()
+        points = last.points if last else ()
+        boxes = last.boxes if last else ()
+        edited = last.edited if last else self.base
+        return Step(next(_serials), points, boxes, edited, clicks=self.clicks + 1, name=name)
+
+    def add_point(self, x: float, y: float, label: int) -> Step:
+        """A click: ``label`` 1 adds, 0 removes."""
+        step = self._next("add point" if label else "remove point")
+        step.points += ((float(x), float(y), int(label)),)
+        self.steps.append(step)
+        return step
+
+    def add_box(self, x0: float, y0: float, x1: float, y1: float) -> Step:
+        """A dragged box, its corners in any order."""
+        step = self._next("box")
+        step.boxes += ((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)),)
+        self.steps.append(step)
+        return step
+
+    def add_prompts(
+        self, points: tuple[tuple[float, float, int], ...], box: tuple[float, ...] | None, name: str
+    ) -> Step:
+        """A lasso or scribble: several points, perhaps a box, one step and one click."""
+        step = self._next(name)
+        step.points += points
+        if box is not None:
+            step.boxes = ((box[0], box[1], box[2], box[3]),)
+        self.steps.append(step)
+        return step
+
+    def change_point(self, index: int, point: tuple[float, float, int] | None) -> Step:
+        """Move point ``index`` or, with None, delete it; counted as one click."""
+        step = self._next("move point" if point else "delete point")
+        points = list(step.points)
+        if point is None:
+            del points[index]
+        else:
+            points[index] = point
+        step.points = tuple(points)
+        self.steps.append(step)
+        return step
+
+    def set_mask(self, crop: Crop, name: str) -> Step:
+        """The mask after a hand stroke; earlier prompts are spent, later ones start from it."""
+        step = self._next(name)
+        step.edited, step.by_hand = crop, True
+        step.points, step.boxes = (), ()
+        self.steps.append(step)
+        self.hand_corrected = True
+        return step
+
+    def answer(self, serial: int, candidates: tuple[Candidate, ...], best: int) -> bool:
+        """Store the model's answer; False where that step is gone."""
+        for step in itertools.chain(self.steps, self.undone):
+            if step.serial == serial:
+                step.candidates, step.chosen = candidates, best
+                return True
+        return False
+
+    def cycle(self, direction: int = 1) -> bool:
+        """Show the next candidate of the newest step."""
+        step = self.current
+        if step is None or len(step.candidates) < 2:
+            return False
+        step.chosen = (step.chosen + direction) % len(step.candidates)
+        return True
+
+    def undo(self) -> bool:
+        """Take back the newest step."""
+        if not self.steps:
+            return False
+        self.undone.append(self.steps.pop())
+        return True
+
+    def redo(self) -> bool:
+        """Bring back the step taken back last."""
+        if not self.undone:
+            return False
+        self.steps.append(self.undone.pop())
+        return True
+
+    def prompts(self) -> Prompts:
+        """What is stored with the accepted object: every prompt up to the newest step."""
+        step = self.current
+        return Prompts(points=step.points, boxes=step.boxes) if step else Prompts()
+
+
+def to_json(draft: Draft, height: int, width: int) -> dict[str, Any]:
+    """The draft as the project keeps it, so that a crash does not lose it."""
+    crop = draft.crop()
+    return {
+        "steps": [
+            {
+                "points": [list(point) for point in step.points],
+                "boxes": [list(box) for box in step.boxes],
+                "clicks": step.clicks,
+                "name": step.name,
+                "by_hand": step.by_hand,
+            }
+            for step in draft.steps
+        ],
+        "mask": crops.to_rle(crop, height, width).to_coco() if crop is not None else None,
+        "object_id": draft.object_id,
+        "seconds": draft.seconds,
+        "hand_corrected": draft.hand_corrected,
+    }
+
+
+def from_json(image_id: int, data: dict[str, Any]) -> Draft:
+    """Rebuild a draft; its last mask is restored exactly, earlier ones are predicted again."""
+    stored = data.get("mask")
+    mask = crops.from_rle(Rle.from_coco(stored)) if stored else None
+    draft = Draft(
+        image_id,
+        object_id=data.get("object_id"),
+        seconds=float(data.get("seconds", 0.0)),
+        hand_corrected=bool(data.get("hand_corrected", False)),
+    )
+    for entry in data.get("steps", []):
+        draft.steps.append(_step_from_json(entry))
+    if mask is None:
+        return draft
+    if not draft.steps:
+        draft.base = mask
+        return draft
+    last = draft.steps[-1]
+    if last.by_hand:
+        draft.steps[-1] = replace(last, edited=mask)
+    else:
+        last.candidates = (Candidate(mask, float("nan")),)
+    return draft
+
+
+def _step_from_json(entry: dict[str, Any]) -> Step:
+    return Step(
+        next(_serials),
+        points=tuple((float(x), float(y), int(label)) for x, y, label in entry["points"]),
+        boxes=tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in entry["boxes"]),
+        clicks=int(entry["clicks"]),
+        name=str(entry["name"]),
+        by_hand=bool(entry["by_hand"]),
+    )

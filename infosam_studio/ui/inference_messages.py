@@ -1,0 +1,131 @@
+"""What the window and the inference thread say to each other. Frozen, passed by reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infosam_studio.annotation.images import ViewSettings
+from infosam_studio.ui.crops import Crop
+from infosam_studio.ui.draft import Candidate
+
+Region = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """An image to encode. ``pixels`` uint8 [H,W,3] where they are at hand already."""
+
+    image_id: int
+    path: Path
+    sha256: str
+    width: int
+    height: int
+    view: ViewSettings = field(default_factory=ViewSettings)
+    pixels: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class LoadModel:
+    """Load the checkpoint ``name`` and, on it, the adapter in ``adapter`` (None: base)."""
+
+    name: str
+    adapter: Path | None = None
+
+
+@dataclass(frozen=True)
+class UseAdapter:
+    """Swap to the adapter in ``folder``; None rolls back to the base weights."""
+
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class SetCurrent:
+    """The image on the canvas (None: nothing is open) and those to encode afterwards."""
+
+    job: ImageJob | None
+    prefetch: tuple[ImageJob, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One prompt of the unfinished object; never dropped while its image is shown.
+
+    ``points`` (x, y, label) and ``box`` in image pixels. ``after`` is the step whose mask is
+    fed back, ``after_candidate`` the one of its candidates the user looks at (None: the best).
+    ``mask`` is fed back instead where a hand stroke changed the mask.
+    """
+
+    serial: int
+    image_id: int
+    points: tuple[tuple[float, float, int], ...]
+    box: tuple[float, float, float, float] | None
+    multimask: bool
+    after: int | None = None
+    after_candidate: int | None = None
+    mask: Crop | None = None
+    region: Region | None = None
+
+
+@dataclass(frozen=True)
+class Hover:
+    """What a click here would give; only the newest one is answered."""
+
+    image_id: int
+    x: float
+    y: float
+    region: Region | None = None
+
+
+Command = LoadModel | UseAdapter | SetCurrent | Ask | Hover
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Masks for one `Ask`; ``best`` is the candidate with the highest predicted IoU."""
+
+    serial: int
+    image_id: int
+    candidates: tuple[Candidate, ...]
+    best: int
+    milliseconds: float
+    adapter: str | None
+
+
+@dataclass(frozen=True)
+class HoverAnswer:
+    """The mask under the pointer."""
+
+    image_id: int
+    x: float
+    y: float
+    crop: Crop
+    score: float
+
+
+@dataclass(frozen=True)
+class EncodeState:
+    """How far an image is: ``phase`` is waiting, encoding, ready, failed or cancelled."""
+
+    image_id: int
+    phase: str
+    seconds: float = 0.0
+    fraction: float = 0.0
+    problem: str = ""
+    current: bool = True
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """The model in use: ``phase`` is loading, ready or failed."""
+
+    phase: str
+    name: str
+    adapter: str | None = None
+    device: str = "cpu"
+    problem: str = ""
+    seconds: float = 0.0

@@ -1,0 +1,368 @@
+"""The window: menus, toolbars, docks around the canvas, and the welcome page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QSettings, QSize, Qt, QUrl, Signal, Slot
+from PySide6.QtGui import (
+    QActionGroup,
+    QCloseEvent,
+    QDesktopServices,
+    QDragEnterEvent,
+    QDropEvent,
+    QKeyEvent,
+)
+from PySide6.QtWidgets import (
+    QFileDialog,
+    QLabel,
+    QMainWindow,
+    QSizePolicy,
+    QStackedWidget,
+    QToolBar,
+)
+
+from infosam_studio.ui.actions import Actions
+from infosam_studio.ui.commands import Commands
+from infosam_studio.ui.dialogs.export import ExportChoice, ExportDialog
+from infosam_studio.ui.opening import Opened, Opener
+from infosam_studio.ui.samples import copy_samples
+from infosam_studio.ui.status import StatusLine
+from infosam_studio.ui.theme import theme
+from infosam_studio.ui.toast import Toast
+from infosam_studio.ui.tools.base import Tool
+from infosam_studio.ui.transfer import Transfer, Transferred
+from infosam_studio.ui.welcome import Welcome, remember_project
+from infosam_studio.ui.workbench import Workbench
+from infosam_studio.ui.workers_inference import PredictorMaker, make_predictor
+
+TITLE = "InfoSAM Studio"
+LAYOUT_VERSION = 1
+
+
+class MainWindow(QMainWindow):
+    """Shows the welcome page or one project."""
+
+    project_opened = Signal(object)
+    project_closed = Signal()
+    exported = Signal(object)
+
+    def __init__(self, settings: QSettings, *, maker: PredictorMaker = make_predictor) -> None:
+        super().__init__()
+        self.settings = settings
+        self._maker = maker
+        self.bench: Workbench | None = None
+        self._commands: Commands | None = None
+        self.setWindowTitle(TITLE)
+        self.setAcceptDrops(True)
+        self.setDockNestingEnabled(True)
+        self.actions_ = Actions(self, settings)
+        self.actions_.triggered.connect(self._run)
+        self.status = StatusLine(self)
+        self.setStatusBar(self.status)
+        self.welcome = Welcome(settings)
+        self._stack = QStackedWidget()
+        self._stack.addWidget(self.welcome)
+        self.setCentralWidget(self._stack)
+        self._welcome_toast = Toast(self.welcome)
+        self.opener, self.transfer = Opener(self), Transfer(self)
+        self._fill_menus()
+        self.tool_rail = self._make_rail()
+        self.top_bar = self._make_top_bar()
+        self._connect()
+        self._show_welcome()
+        self._restore_geometry()
+
+    def _connect(self) -> None:
+        self.welcome.open_wanted.connect(self._ask_folder)
+        self.welcome.samples_wanted.connect(self._open_samples)
+        self.welcome.path_wanted.connect(self._open_text)
+        self.opener.opened.connect(self._install)
+        self.opener.failed.connect(self._not_opened)
+        self.opener.progress.connect(self._show_progress)
+        self.transfer.finished.connect(self._transferred)
+        self.transfer.failed.connect(self._not_transferred)
+
+    # bars --------------------------------------------------------------------------------
+
+    def _fill_menus(self) -> None:
+        menus: dict[str, object] = {}
+        for spec in self.actions_.specs():
+            menu = menus.get(spec.group)
+            if menu is None:
+                menu = menus[spec.group] = self.menuBar().addMenu(spec.group)
+            menu.addAction(self.actions_[spec.name])  # type: ignore[attr-defined]
+        self.panels_menu = menus["View"].addMenu("Panels")  # type: ignore[attr-defined]
+
+    def _make_rail(self) -> QToolBar:
+        rail = QToolBar("Tools")
+        rail.setObjectName("tools")
+        rail.setMovable(False)
+        rail.setOrientation(Qt.Orientation.Vertical)
+        rail.setIconSize(QSize(20, 20))
+        group = QActionGroup(self)
+        for spec in self.actions_.specs():
+            if spec.group == "Tools":
+                group.addAction(self.actions_[spec.name])
+                rail.addAction(self.actions_[spec.name])
+        self.addToolBar(Qt.ToolBarArea.LeftToolBarArea, rail)
+        return rail
+
+    def _make_top_bar(self) -> QToolBar:
+        bar = QToolBar("Main")
+        bar.setObjectName("main")
+        bar.setMovable(False)
+        bar.setIconSize(QSize(18, 18))
+        names: tuple[str | None, ...] = ("open", None, "undo", "redo", None, "previous")
+        names += ("next", "next_unfinished", None, "fit", "zoom_object", "hide_masks")
+        for name in names:
+            if name is None:
+                bar.addSeparator()
+            else:
+                bar.addAction(self.actions_[name])
+        self.image_name = QLabel("")
+        self.image_name.setProperty("role", "muted")
+        self.image_name.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        policy = QSizePolicy.Policy
+        self.image_name.setMinimumWidth(40)
+        self.image_name.setSizePolicy(policy.Expanding, policy.Preferred)
+        bar.addWidget(self.image_name)
+        bar.addAction(self.actions_["mark_done"])
+        bar.addSeparator()
+        bar.addAction(self.actions_["toggle_theme"])
+        bar.addAction(self.actions_["export"])
+        button = bar.widgetForAction(self.actions_["export"])
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)  # type: ignore[attr-defined]
+        self.addToolBar(Qt.ToolBarArea.TopToolBarArea, bar)
+        return bar
+
+    def _show_welcome(self) -> None:
+        self._stack.setCurrentWidget(self.welcome)
+        self.welcome.refresh()
+        self.welcome.show_busy("")
+        for bar in (self.tool_rail, self.top_bar, self.status):
+            bar.hide()
+        self.actions_.enable_project(False)
+        self.setWindowTitle(TITLE)
+
+    # projects ----------------------------------------------------------------------------
+
+    def open_path(self, path: Path) -> None:
+        """Open a project, a folder of images or an image; returns at once."""
+        self.welcome.show_busy(f"Opening {path.name}…")
+        if self.bench is not None:
+            self.close_project()
+            self.welcome.show_busy(f"Opening {path.name}…")
+        self.opener.open(path)
+
+    @Slot(object)
+    def _install(self, opened: Opened) -> None:
+        if self.bench is not None:
+            self.close_project()
+        project = opened.project
+        bench = Workbench(project, self, self.status, self.settings, maker=self._maker)
+        self.bench, self._commands = bench, Commands(bench)
+        self._stack.addWidget(bench.page)
+        self._stack.setCurrentWidget(bench.page)
+        area = Qt.DockWidgetArea
+        self.addDockWidget(area.LeftDockWidgetArea, bench.images)
+        for panel in bench.right_panels():
+            self.addDockWidget(area.RightDockWidgetArea, panel)
+        self._arrange(bench)
+        for bar in (self.tool_rail, self.top_bar, self.status):
+            bar.show()
+        self.actions_.enable_project(True)
+        self.actions_.attach(bench.page, bench.images.list, bench.objects.list)
+        bench.tools.changed.connect(self._tool_changed)
+        bench.document.current_changed.connect(self._name_image)
+        bench.document.history_changed.connect(self._show_undo)
+        bench.drafting.changed.connect(self._show_undo)
+        bench.toast.acted.connect(self._toast_acted)
+        self.setWindowTitle(f"{project.images_root.name} – {project.folder} – {TITLE}")
+        remember_project(self.settings, project.folder)
+        bench.start(opened.first)
+        self._show_undo()
+        self.project_opened.emit(bench)
+
+    def _arrange(self, bench: Workbench) -> None:
+        """Docks as they were left; the first time images left, objects over classes right."""
+        for panel in (bench.images, *bench.right_panels()):
+            panel.show()
+            self.panels_menu.addAction(panel.toggleViewAction())
+        right = bench.right_panels()
+        self.resizeDocks([bench.images, right[0]], [250, 250], Qt.Orientation.Horizontal)
+        self.resizeDocks(list(right), [360, 240], Qt.Orientation.Vertical)
+        bench.arrange_tabs(self)
+        state = self.settings.value("window/state")
+        if state is not None:
+            self.restoreState(state, LAYOUT_VERSION)
+
+    def close_project(self) -> None:
+        """Close the project (everything is saved already) and show the welcome page."""
+        bench, self.bench, self._commands = self.bench, None, None
+        if bench is None:
+            return
+        self.settings.setValue("window/state", self.saveState(LAYOUT_VERSION))
+        self._stack.removeWidget(bench.page)
+        bench.page.hide()
+        for panel in (bench.images, *bench.right_panels()):
+            self.removeDockWidget(panel)
+            panel.deleteLater()
+        bench.close()
+        bench.page.deleteLater()
+        bench.deleteLater()
+        self._show_welcome()
+        self.project_closed.emit()
+
+    @Slot(str)
+    def _not_opened(self, problem: str) -> None:
+        self.welcome.show_busy("")
+        self._welcome_toast.tell(problem, kind="error")
+
+    @Slot(int, int)
+    def _show_progress(self, done: int, total: int) -> None:
+        if self.bench is None:
+            self.welcome.show_busy(f"Looking at the images: {done} of {total}")
+
+    @Slot()
+    def _ask_folder(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Open a folder of images or a project")
+        if path:
+            self.open_path(Path(path))
+
+    @Slot(str)
+    def _open_text(self, path: str) -> None:
+        self.open_path(Path(path))
+
+    @Slot()
+    def _open_samples(self) -> None:
+        self.open_path(copy_samples())
+
+    # actions -----------------------------------------------------------------------------
+
+    @Slot(str, bool)
+    def _run(self, name: str, checked: bool) -> None:
+        method = getattr(self, f"_do_{name}", None)
+        if method is not None:
+            method()
+        elif self._commands is not None:
+            self._commands.run(name, checked)
+
+    def _do_open(self) -> None:
+        self._ask_folder()
+
+    def _do_samples(self) -> None:
+        self._open_samples()
+
+    def _do_close_project(self) -> None:
+        self.close_project()
+
+    def _do_quit(self) -> None:
+        self.close()
+
+    def _do_toggle_theme(self) -> None:
+        theme().toggle()
+
+    def _do_export(self) -> None:
+        if self.bench is not None:
+            folder = self.bench.document.project.folder / "exports"
+            choice = ExportDialog.ask(folder, self)
+            if choice is not None:
+                self.export(choice)
+
+    def export(self, choice: ExportChoice) -> None:
+        """Write the labels as chosen; a message tells when it is done."""
+        if self.bench is not None:
+            self.bench.toast.tell("Exporting…")
+            self.transfer.export(self.bench.document.project, choice)
+
+    @Slot(object)
+    def _transferred(self, done: Transferred) -> None:
+        if self.bench is not None:
+            text = f"{done.place.name}: {done.report.summary}"
+            where = done.place if done.place.is_dir() else done.place.parent
+            self.bench.toast.tell(text, action=f"show:{where}", label="Show folder")
+        self.exported.emit(done)
+
+    @Slot(str)
+    def _not_transferred(self, problem: str) -> None:
+        if self.bench is not None:
+            self.bench.toast.tell(problem, kind="error")
+
+    @Slot(str)
+    def _toast_acted(self, action: str) -> None:
+        if action.startswith("show:"):
+            QDesktopServices.openUrl(QUrl.fromLocalFile(action[5:]))
+        else:
+            self.actions_[action].trigger()
+
+    # what is shown -----------------------------------------------------------------------
+
+    @Slot(object)
+    def _tool_changed(self, tool: Tool) -> None:
+        self.actions_[tool.name].setChecked(True)
+
+    @Slot()
+    def _name_image(self) -> None:
+        record = self.bench.document.current if self.bench else None
+        self.image_name.setText(record.path if record else "")
+        self.image_name.setToolTip(record.path if record else "")
+
+    @Slot()
+    def _show_undo(self) -> None:
+        if self.bench is None:
+            return
+        project, draft = self.bench.document.project, self.bench.drafting
+        unfinished = draft.draft is not None
+        self.actions_["undo"].setEnabled(unfinished or project.can_undo())
+        self.actions_["redo"].setEnabled(draft.can_redo or project.can_redo())
+
+    # events ------------------------------------------------------------------------------
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """What nobody else used: 1 to 9 choose a class, V hides the masks while held."""
+        if self.bench is not None and not event.isAutoRepeat():
+            number = event.key() - Qt.Key.Key_0
+            plain = event.modifiers() in (
+                Qt.KeyboardModifier.NoModifier,
+                Qt.KeyboardModifier.KeypadModifier,
+            )
+            if plain and 1 <= number <= 9:
+                record = self.bench.classes.choose_number(number)
+                if record is not None:
+                    return
+            if plain and event.key() == Qt.Key.Key_V:
+                self.bench.layers.set_look(hidden=True)
+                return
+            if plain and event.key() in (Qt.Key.Key_Left, Qt.Key.Key_Right):
+                self.bench.images.step(1 if event.key() == Qt.Key.Key_Right else -1)
+                return
+        super().keyPressEvent(event)
+
+    def keyReleaseEvent(self, event: QKeyEvent) -> None:
+        if self.bench is not None and event.key() == Qt.Key.Key_V and not event.isAutoRepeat():
+            self.bench.layers.set_look(hidden=self.actions_["hide_masks"].isChecked())
+            return
+        super().keyReleaseEvent(event)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        if paths:
+            self.open_path(paths[0])
+            event.acceptProposedAction()
+
+    def _restore_geometry(self) -> None:
+        geometry = self.settings.value("window/geometry")
+        if geometry is None or not self.restoreGeometry(geometry):
+            self.resize(1280, 800)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        self.settings.setValue("window/geometry", self.saveGeometry())
+        self.close_project()
+        self.opener.close()
+        self.transfer.close()
+        super().closeEvent(event)

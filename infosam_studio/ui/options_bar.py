@@ -1,0 +1,152 @@
+"""The strip above the canvas: what the active tool offers. Its height never changes."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSlider,
+    QStackedWidget,
+    QToolButton,
+    QWidget,
+)
+
+from infosam_studio.ui.draft import Draft
+
+HEIGHT = 42
+
+
+class OptionsBar(QFrame):
+    """Hint or candidates on the left, accept and cancel on the right."""
+
+    candidate_chosen = Signal(int)
+    hover_toggled = Signal(bool)
+    brush_resized = Signal(int)
+    accept_wanted = Signal()
+    cancel_wanted = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("options")
+        self.setFixedHeight(HEIGHT)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(12, 4, 10, 4)
+        row.setSpacing(8)
+        self._hint = QLabel("")
+        self._hint.setProperty("role", "muted")
+        self._hint.setMinimumWidth(10)
+        self._left = QStackedWidget()
+        self._left.addWidget(self._hint)
+        self._left.addWidget(self._make_candidates())
+        row.addWidget(self._left, 1)
+        self._brush = self._make_brush()
+        row.addWidget(self._brush)
+        self.hover = QCheckBox("Preview")
+        self.hover.setToolTip("Show what a click would give while the pointer moves")
+        self.hover.setChecked(True)
+        self.hover.toggled.connect(self.hover_toggled)
+        row.addWidget(self.hover)
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip("Drop the unfinished object (Esc)")
+        self.cancel.clicked.connect(self.cancel_wanted)
+        self.accept = QPushButton("Accept")
+        self.accept.setProperty("kind", "primary")
+        self.accept.setToolTip("Keep this object (Enter)")
+        self.accept.clicked.connect(self.accept_wanted)
+        for button in (self.cancel, self.accept):
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            row.addWidget(button)
+        self.show_draft(None)
+
+    def _make_candidates(self) -> QWidget:
+        box = QWidget()
+        row = QHBoxLayout(box)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(6)
+        self._clicks = QLabel("")
+        self._clicks.setProperty("role", "muted")
+        row.addWidget(self._clicks)
+        self._group = QButtonGroup(self)
+        self._buttons = []
+        for index in range(3):
+            button = QToolButton()
+            button.setCheckable(True)
+            button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            self._group.addButton(button, index)
+            self._buttons.append(button)
+            row.addWidget(button)
+        self._group.idClicked.connect(self.candidate_chosen)
+        self._waiting = QLabel("")
+        self._waiting.setProperty("role", "muted")
+        row.addWidget(self._waiting)
+        row.addStretch(1)
+        return box
+
+    def _make_brush(self) -> QWidget:
+        box = QWidget()
+        row = QHBoxLayout(box)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(6)
+        label = QLabel("Size")
+        self.brush_size = QSlider(Qt.Orientation.Horizontal)
+        self.brush_size.setRange(1, 200)
+        self.brush_size.setFixedWidth(140)
+        self.brush_size.setAccessibleName("Brush size")
+        self.brush_size.setToolTip("Brush size ([ and ], or Shift and wheel)")
+        self.brush_size.valueChanged.connect(self._brush_moved)
+        self._brush_text = QLabel("")
+        self._brush_text.setFixedWidth(52)
+        label.setBuddy(self.brush_size)
+        for widget in (label, self.brush_size, self._brush_text):
+            row.addWidget(widget)
+        box.hide()
+        return box
+
+    def show_tool(self, hint: str, *, brush: bool = False, hover: bool = False) -> None:
+        """What the chosen tool needs."""
+        self._hint.setText(hint)
+        self._hint.setToolTip(hint)
+        self._brush.setVisible(brush)
+        self.hover.setVisible(hover)
+
+    def show_brush_size(self, size: int) -> None:
+        """The brush's diameter in image pixels."""
+        self.brush_size.setValue(size)
+        self._brush_text.setText(f"{size} px")
+
+    @Slot(int)
+    def _brush_moved(self, size: int) -> None:
+        self._brush_text.setText(f"{size} px")
+        self.brush_resized.emit(size)
+
+    def show_draft(self, draft: Draft | None) -> None:
+        """Candidates and buttons for the unfinished object; None shows the hint."""
+        active = draft is not None
+        self.accept.setEnabled(active)
+        self.cancel.setEnabled(active)
+        self._left.setCurrentIndex(1 if active else 0)
+        if draft is None:
+            return
+        clicks = draft.clicks
+        self._clicks.setText("1 click" if clicks == 1 else f"{clicks} clicks")
+        step = draft.current
+        candidates = step.candidates if step is not None else ()
+        for index, button in enumerate(self._buttons):
+            button.setVisible(index < len(candidates))
+            if index < len(candidates):
+                self._show_candidate(button, index, candidates[index].score)
+        if candidates and step is not None:
+            self._buttons[step.chosen].setChecked(True)
+        self._waiting.setText("Predicting…" if draft.waiting() else "")
+
+    def _show_candidate(self, button: QToolButton, index: int, score: float) -> None:
+        if score != score:  # restored after a crash: the score is not known any more
+            button.setText(f"{index + 1}")
+            return
+        button.setText(f"{index + 1}   {score:.2f}")
+        button.setToolTip(f"Candidate {index + 1}: predicted IoU {score:.2f} (Tab for the next)")

@@ -1,0 +1,111 @@
+"""The frame of every dock: a calm title with a count and its own buttons."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSize, Qt, Slot
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import (
+    QDockWidget,
+    QHBoxLayout,
+    QLabel,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from infosam_studio.ui import icons
+from infosam_studio.ui.theme import Tokens, theme
+
+
+TITLE_HEIGHT = 34
+
+
+class IconButton(QToolButton):
+    """A small button with an icon that follows the theme."""
+
+    def __init__(self, name: str, tip: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._icon_name = name
+        self.setObjectName("small")
+        self.setToolTip(tip)
+        self.setAccessibleName(tip)
+        self.setIconSize(QSize(16, 16))
+        self.setAutoRaise(True)
+        theme().changed.connect(self._recolour)
+        self._recolour(theme().tokens)
+
+    def set_icon_name(self, name: str) -> None:
+        """Show another icon."""
+        self._icon_name = name
+        self._recolour(theme().tokens)
+
+    @Slot(object)
+    def _recolour(self, _tokens: Tokens) -> None:
+        self.setIcon(icons.icon(self._icon_name, theme().tokens.muted))
+
+
+class Panel(QDockWidget):
+    """A dock with a body widget; remembered by its object name."""
+
+    def __init__(self, name: str, title: str, parent: QWidget) -> None:
+        super().__init__(title, parent)
+        self.setObjectName(name)
+        self.setFeatures(
+            QDockWidget.DockWidgetFeature.DockWidgetMovable
+            | QDockWidget.DockWidgetFeature.DockWidgetFloatable
+            | QDockWidget.DockWidgetFeature.DockWidgetClosable
+        )
+        self._title = QLabel(title)
+        self._count = QLabel("")
+        self._count.setObjectName("count")
+        self._bar = QHBoxLayout()
+        self.setTitleBarWidget(self._make_bar())
+        self.body = QWidget()
+        self.body.setObjectName("panelBody")
+        self.body.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self.column = QVBoxLayout(self.body)
+        self.column.setContentsMargins(8, 8, 8, 8)
+        self.column.setSpacing(6)
+        self.setWidget(self.body)
+
+    def _make_bar(self) -> QWidget:
+        bar = QWidget()
+        bar.setObjectName("panelTitle")
+        bar.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        bar.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        bar.setLayout(self._bar)
+        self._bar.setContentsMargins(12, 0, 6, 0)
+        self._bar.setSpacing(4)
+        self._bar.addWidget(self._title)
+        self._bar.addWidget(self._count)
+        self._bar.addStretch(1)
+        # The dock takes the height from the hint alone.
+        self._bar.addStrut(TITLE_HEIGHT)
+        return bar
+
+    def set_count(self, text: str) -> None:
+        """The quiet figure beside the title."""
+        self._count.setText(text)
+
+    def add_button(self, name: str, tip: str) -> IconButton:
+        """A button at the right of the title."""
+        button = IconButton(name, tip)
+        self._bar.addWidget(button)
+        return button
+
+    def add_action(self, action: QAction, name: str) -> IconButton:
+        """A button which triggers ``action``."""
+        button = self.add_button(name, action.toolTip() or action.text())
+        button.clicked.connect(action.trigger)
+        return button
+
+
+def empty_hint(text: str) -> QLabel:
+    """What an empty list says: what to do next."""
+    label = QLabel(text)
+    label.setProperty("role", "muted")
+    label.setWordWrap(True)
+    label.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+    label.setContentsMargins(6, 6, 6, 6)
+    return label

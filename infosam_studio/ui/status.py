@@ -1,0 +1,118 @@
+"""The line at the foot of the window: pointer, image, zoom, and what the model is doing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PySide6.QtCore import QPointF, Slot
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QStatusBar, QWidget
+
+from infosam_studio.ui.canvas.picture import Picture
+from infosam_studio.ui.inference_messages import EncodeState, ModelState
+
+
+class StatusLine(QStatusBar):
+    """Fixed fields, so that nothing jumps while the pointer moves."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setSizeGripEnabled(False)
+        self._pointer = self._field(150)
+        self._value = self._field(110)
+        self._size = self._field(110)
+        self._zoom = self._field(60)
+        self._latency = self._field(110)
+        self._busy = QProgressBar()
+        self._busy.setRange(0, 0)
+        self._busy.setFixedWidth(72)
+        self._busy.setTextVisible(False)
+        self._model = QLabel("")
+        self._model.setObjectName("modelState")
+        box = QWidget()
+        row = QHBoxLayout(box)
+        row.setContentsMargins(0, 0, 8, 0)
+        row.addWidget(self._busy)
+        row.addWidget(self._model)
+        self.addPermanentWidget(box)
+        self._picture: Picture | None = None
+        self._model_text = ""
+        self._busy.hide()
+
+    def _field(self, width: int) -> QLabel:
+        label = QLabel("")
+        label.setMinimumWidth(width)
+        self.addWidget(label)
+        return label
+
+    @property
+    def model_text(self) -> str:
+        """What the model's field says."""
+        return self._model.text()
+
+    def show_picture(self, picture: Picture | None) -> None:
+        """The image on the canvas."""
+        self._picture = picture
+        if picture is None:
+            for label in (self._pointer, self._value, self._size, self._zoom, self._latency):
+                label.clear()
+            return
+        width, height = picture.size
+        self._size.setText(f"{width} × {height} px")
+
+    @Slot(object)
+    def show_pointer(self, position: QPointF | None) -> None:
+        """Coordinates and colour under the pointer."""
+        picture = self._picture
+        if position is None or picture is None:
+            self._pointer.clear()
+            self._value.clear()
+            return
+        x, y = int(position.x() // 1), int(position.y() // 1)
+        width, height = picture.size
+        if not (0 <= x < width and 0 <= y < height):
+            self._pointer.clear()
+            self._value.clear()
+            return
+        self._pointer.setText(f"x {x}   y {y}")
+        value = picture.pixels[y, x]
+        grey = bool(np.all(value == value[0]))
+        self._value.setText(str(value[0]) if grey else "  ".join(str(one) for one in value))
+
+    @Slot(float)
+    def show_zoom(self, zoom: float) -> None:
+        """The zoom in per cent."""
+        self._zoom.setText(f"{zoom * 100:.0f} %")
+
+    def show_latency(self, milliseconds: float) -> None:
+        """How long the last mask took."""
+        self._latency.setText(f"mask in {milliseconds:.0f} ms")
+
+    @Slot(object)
+    def show_model(self, state: ModelState) -> None:
+        """The model in use, or why there is none."""
+        adapter = f" · {state.adapter}" if state.adapter else ""
+        name = Path(state.name).stem
+        self._model_text = f"{name}{adapter}"
+        if state.phase == "loading":
+            self._tell(f"Loading model {name}…", busy=True)
+        elif state.phase == "failed":
+            self._tell("No model", busy=False)
+        else:
+            self._tell(f"{self._model_text} on {state.device}", busy=False)
+
+    @Slot(object)
+    def show_encoding(self, state: EncodeState) -> None:
+        """How far the current image is."""
+        if not state.current:
+            return
+        if state.phase == "encoding":
+            self._tell("Preparing image…", busy=True)
+        elif state.phase == "ready":
+            self._tell(f"{self._model_text} · ready", busy=False)
+        elif state.phase == "failed":
+            self._tell("This image could not be prepared", busy=False)
+
+    def _tell(self, text: str, *, busy: bool) -> None:
+        self._model.setText(text)
+        self._busy.setVisible(busy)

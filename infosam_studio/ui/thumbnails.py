@@ -1,0 +1,114 @@
+"""Small pictures for the image list, made off the main thread and kept in the cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtGui import QImage, QPixmap
+
+from infosam_studio.annotation._cv2 import cv2
+from infosam_studio.annotation.images import read_image
+from infosam_studio.ui.canvas.picture import as_qimage
+from infosam_studio.ui.inference_messages import ImageJob
+from infosam_studio.ui.workers_images import Done, TaskThread
+
+SIDE = 112
+KEPT = 3000
+
+
+class Thumbnails(QObject):
+    """`get` answers at once, with None the first time; ``ready`` tells when to ask again."""
+
+    ready = Signal(int)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._thread = TaskThread("thumbnails", self)
+        self._thread.done.connect(self._take)
+        self._pixmaps: OrderedDict[int, QPixmap] = OrderedDict()
+        self._asked: set[int] = set()
+        self.cache_dir: Path | None = None
+
+    def get(self, job: ImageJob) -> QPixmap | None:
+        """The thumbnail, None while it is being made."""
+        found = self._pixmaps.get(job.image_id)
+        if found is None and job.image_id not in self._asked:
+            self._asked.add(job.image_id)
+            self._thread.submit(job.image_id, _Make(job, self.cache_dir))
+        return found
+
+    def forget(self) -> None:
+        """Drop everything, as when another project is opened."""
+        self._thread.drop(lambda key: False)
+        self._pixmaps.clear()
+        self._asked.clear()
+
+    @Slot(object)
+    def _take(self, done: Done) -> None:
+        if done.error is not None:
+            return
+        image = as_qimage(done.result, QImage.Format.Format_RGB32)
+        self._pixmaps[done.key] = QPixmap.fromImage(image)
+        while len(self._pixmaps) > KEPT:
+            key, _ = self._pixmaps.popitem(last=False)
+            self._asked.discard(key)
+        self.ready.emit(done.key)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.close()
+
+
+class _Make:
+    """Reads or makes one thumbnail, uint8 [h,w,4] BGRA; runs on the thumbnails' thread."""
+
+    def __init__(self, job: ImageJob, cache_dir: Path | None) -> None:
+        self._job, self._cache_dir = job, cache_dir
+
+    def __call__(self) -> NDArray[np.uint8]:
+        stored = self._file()
+        if stored is not None and stored.exists():
+            data = np.frombuffer(stored.read_bytes(), np.uint8)
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+            if image is not None:
+                return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_BGR2BGRA))
+        pixels = read_image(self._job.path, self._job.view)
+        height, width = pixels.shape[:2]
+        factor = SIDE / min(height, width)
+        if factor < 1:
+            size = (max(1, round(width * factor)), max(1, round(height * factor)))
+            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+        bgr = np.asarray(cv2.cvtColor(_middle(pixels), cv2.COLOR_RGB2BGR), np.uint8)
+        if stored is not None:
+            self._store(stored, bgr)
+        return np.ascontiguousarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2BGRA))
+
+    def _file(self) -> Path | None:
+        if self._cache_dir is None:
+            return None
+        name = f"{self._job.sha256}:{self._job.view.page}:{self._job.view.key()}:{SIDE}"
+        digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+        return self._cache_dir / "thumbnails" / f"{digest}.jpg"
+
+    def _store(self, path: Path, bgr: NDArray[np.uint8]) -> None:
+        ok, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])
+        if not ok:
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data.tobytes())
+        except OSError:
+            pass  # the cache is a convenience: a full or read-only disk costs time only
+
+
+def _middle(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The middle square of an image."""
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return np.ascontiguousarray(pixels[top : top + side, left : left + side])

@@ -1,0 +1,283 @@
+"""Everything that belongs to one open project: document, canvas, tools, panels, threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject, QSettings, Qt, Signal, Slot
+from PySide6.QtWidgets import QMainWindow, QVBoxLayout, QWidget
+
+from infosam_studio.annotation.project import Project
+from infosam_studio.ui.canvas.layers import CanvasLayers
+from infosam_studio.ui.canvas.picture import Picture
+from infosam_studio.ui.canvas.view import CanvasView
+from infosam_studio.ui.document import Document
+from infosam_studio.ui.drafting import Drafting
+from infosam_studio.ui.inference_messages import (
+    Answer,
+    EncodeState,
+    LoadModel,
+    ModelState,
+    SetCurrent,
+)
+from infosam_studio.ui.options_bar import OptionsBar
+from infosam_studio.ui.panels.classes import ClassesPanel
+from infosam_studio.ui.panels.frame import Panel
+from infosam_studio.ui.panels.images import ImagesPanel
+from infosam_studio.ui.panels.objects import ObjectsPanel
+from infosam_studio.ui.reading import Reader
+from infosam_studio.ui.status import StatusLine
+from infosam_studio.ui.thumbnails import Thumbnails
+from infosam_studio.ui.toast import Toast
+from infosam_studio.ui.tools.base import Tool
+from infosam_studio.ui.tools.prompt import BoxTool, PromptTool
+from infosam_studio.ui.toolset import Toolset
+from infosam_studio.ui.workers_inference import Inference, PredictorMaker, make_predictor
+
+ENCODE_AHEAD = 4
+READ_AHEAD = 2
+DEFAULT_MODEL = "starter"
+
+
+class Workbench(QObject):
+    """Built when a project opens, closed with it."""
+
+    picture_shown = Signal(object)
+    mask_shown = Signal(object)
+    image_ready = Signal(int)
+    model_ready = Signal(object)
+
+    def __init__(
+        self,
+        project: Project,
+        window: QWidget,
+        status: StatusLine,
+        settings: QSettings,
+        *,
+        maker: PredictorMaker = make_predictor,
+    ) -> None:
+        super().__init__(window)
+        self.settings = settings
+        self.status = status
+        self.document = Document(project, self)
+        cache = None if project.read_only else project.cache_dir
+        self.inference = Inference(maker=maker, cache_dir=cache, parent=self)
+        self.reader = Reader(self)
+        self.thumbnails = Thumbnails(self)
+        self.thumbnails.cache_dir = cache
+        self.drafting = Drafting(self.document, self.inference, self)
+        self.page = QWidget(window)
+        self.view = CanvasView()
+        self.options = OptionsBar()
+        self.toast = Toast(self.view)
+        self._lay_out()
+        self.layers = CanvasLayers(self.view, self.document, self.drafting)
+        self.tools = Toolset(self.view)
+        self._add_tools()
+        self.images = ImagesPanel(self.document, self.thumbnails, window)
+        self.objects = ObjectsPanel(self.document, window)
+        self.classes = ClassesPanel(self.document, window)
+        self._connect()
+        self.model_phase = "loading"
+        self.ready_image: int | None = None
+        self.inference.submit(LoadModel(str(settings.value("model", DEFAULT_MODEL))))
+
+    def _lay_out(self) -> None:
+        column = QVBoxLayout(self.page)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.options)
+        column.addWidget(self.view, 1)
+
+    def _add_tools(self) -> None:
+        parts = (self.view, self.layers, self.document, self.drafting, self.inference)
+        self.tools.add(PromptTool(*parts))
+        self.tools.add(BoxTool(*parts))
+
+    def _connect(self) -> None:
+        self.document.current_changed.connect(self._open_current)
+        self.document.failed.connect(self._complain)
+        self.drafting.refused.connect(self._note)
+        self.drafting.changed.connect(self._show_draft)
+        self.drafting.answered.connect(self._show_answer)
+        self.reader.ready.connect(self._show_picture)
+        self.reader.failed.connect(self._show_unreadable)
+        self.inference.model_state.connect(self._model_state)
+        self.inference.encode_state.connect(self._encode_state)
+        self.view.zoomed.connect(self.status.show_zoom)
+        self.view.pointer_moved.connect(self.status.show_pointer)
+        self.options.candidate_chosen.connect(self.drafting.choose)
+        self.options.hover_toggled.connect(self._set_hover)
+        self.tools.changed.connect(self._tool_changed)
+        self.images.state_wanted.connect(self.set_image_state)
+        self.objects.refine_wanted.connect(self.drafting.refine)
+        self.objects.zoom_wanted.connect(self.zoom_to_selected)
+        self.objects.delete_wanted.connect(self.delete_selected)
+
+    def right_panels(self) -> tuple[Panel, ...]:
+        """The docks on the right, from the top."""
+        return (self.objects, self.classes)
+
+    def arrange_tabs(self, window: QMainWindow) -> None:
+        """Stack docks that share a place."""
+
+    # start and end -----------------------------------------------------------------------
+
+    def start(self, first: Path | None) -> None:
+        """Show the image asked for, or the one with the unfinished object, or the first to do."""
+        self.tools.use("prompt")
+        self.options.hover.setChecked(self.settings.value("hover", "true") == "true")
+        self.document.open_image(self._first_image(first))
+        self.view.setFocus()
+        if self.drafting.restored_image is not None:
+            self.toast.tell("Your unfinished object is back where you left it.")
+
+    def _first_image(self, wanted: Path | None) -> int | None:
+        records = self.document.images()
+        if wanted is not None:
+            for record in records:
+                if self.document.project.image_path(record) == wanted.absolute():
+                    return record.id
+        if self.drafting.restored_image is not None:
+            return self.drafting.restored_image
+        last = self.document.project.setting("last_image")
+        if any(record.id == last for record in records):
+            return int(last)
+        good = [record for record in records if not record.problem]
+        return good[0].id if good else None
+
+    def close(self) -> None:
+        """Keep the unfinished object, end the threads, close the project."""
+        self.drafting.save()
+        project = self.document.project
+        if not project.read_only and self.document.current_id is not None:
+            project.set_setting("last_image", self.document.current_id)
+        self.inference.close()
+        self.reader.close()
+        self.thumbnails.close()
+        project.close()
+
+    # images ------------------------------------------------------------------------------
+
+    @Slot()
+    def _open_current(self) -> None:
+        record = self.document.current
+        if record is None or record.problem:
+            self.reader.want(None)
+            self.inference.submit(SetCurrent(None))
+            self.view.show_picture(None)
+            self.status.show_picture(None)
+            if record is not None:
+                self.toast.tell(str(record.problem), kind="warning")
+            return
+        following = [self.document.image(one) for one in self.images.following(ENCODE_AHEAD)]
+        jobs = tuple(self.document.job(one) for one in following if one and not one.problem)
+        job = self.document.job(record)
+        self.ready_image = None
+        self.reader.want(job, jobs[:READ_AHEAD])
+        self.inference.submit(SetCurrent(job, jobs))
+
+    @Slot(object)
+    def _show_picture(self, picture: Picture) -> None:
+        if picture.image_id != self.document.current_id:
+            return
+        self.view.show_picture(picture)
+        self.layers.picture_changed()
+        self.status.show_picture(picture)
+        self.status.show_zoom(self.view.zoom)
+        self.picture_shown.emit(picture)
+
+    @Slot(int, str)
+    def _show_unreadable(self, image_id: int, problem: str) -> None:
+        if image_id == self.document.current_id:
+            self.view.show_picture(None)
+            self.status.show_picture(None)
+            self.toast.tell(problem, kind="error")
+
+    @Slot(int, str)
+    def set_image_state(self, image_id: int, state: str) -> None:
+        """Commit a state from the image list's menu; ``excluded`` toggles training use."""
+        record = self.document.image(image_id)
+        if record is None:
+            return
+        if state == "excluded":
+            fields: dict[str, object] = {"excluded": not record.excluded}
+        else:
+            fields = {"state": state, "fully_labelled": state in ("done", "empty")}
+        self.document.guarded(self.document.update_image, image_id, **fields)
+
+    # model -------------------------------------------------------------------------------
+
+    @Slot(object)
+    def _model_state(self, state: ModelState) -> None:
+        self.model_phase = state.phase
+        self.status.show_model(state)
+        if state.phase == "failed":
+            self.toast.tell(state.problem, kind="error")
+        elif state.phase == "ready":
+            self.drafting.ask_again()
+            self.model_ready.emit(state)
+
+    @Slot(object)
+    def _encode_state(self, state: EncodeState) -> None:
+        if state.current and state.image_id == self.document.current_id:
+            self.status.show_encoding(state)
+            if state.phase == "ready":
+                self.ready_image = state.image_id
+                self.image_ready.emit(state.image_id)
+            elif state.phase == "failed":
+                self.toast.tell(state.problem, kind="error")
+
+    # draft -------------------------------------------------------------------------------
+
+    @Slot()
+    def _show_draft(self) -> None:
+        self.options.show_draft(self.drafting.draft)
+
+    @Slot(object)
+    def _show_answer(self, answer: Answer) -> None:
+        self.status.show_latency(answer.milliseconds)
+        self.mask_shown.emit(answer)
+
+    @Slot(str)
+    def _complain(self, text: str) -> None:
+        self.toast.tell(text, kind="error")
+
+    @Slot(str)
+    def _note(self, text: str) -> None:
+        self.toast.tell(text)
+
+    # tools -------------------------------------------------------------------------------
+
+    @Slot(object)
+    def _tool_changed(self, tool: Tool) -> None:
+        self.options.show_tool(tool.hint, brush=tool.has_size, hover=tool.name == "prompt")
+
+    @Slot(bool)
+    def _set_hover(self, enabled: bool) -> None:
+        self.settings.setValue("hover", "true" if enabled else "false")
+        tool = self.tools["prompt"]
+        if isinstance(tool, PromptTool):
+            tool.set_hover(enabled)
+
+    # selection ---------------------------------------------------------------------------
+
+    @Slot()
+    def delete_selected(self) -> None:
+        """Delete the selected objects (undo brings them back)."""
+        selected = self.document.selected
+        if selected:
+            self.document.guarded(self.document.delete_objects, selected)
+            many = f"{len(selected)} objects" if len(selected) > 1 else "Object"
+            self.toast.tell(f"{many} deleted.", action="undo", label="Undo")
+
+    @Slot()
+    def zoom_to_selected(self) -> None:
+        """Show the selected objects large."""
+        rect = self.layers.rect_of(self.document.selected)
+        if not rect.isEmpty():
+            self.view.fit_rect(rect)
+
+    def focus_canvas(self) -> None:
+        """Give the keyboard to the canvas."""
+        self.view.setFocus(Qt.FocusReason.OtherFocusReason)
