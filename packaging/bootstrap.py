@@ -25,7 +25,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +45,7 @@ OLDEST, NEWEST = (3, 11), (3, 14)
 TORCH_INDEXES = "https://download.pytorch.org/whl"
 # Newest first; PyTorch publishes each release for two or three of them.
 WINDOWS_CUDA = ("cu132", "cu130", "cu129", "cu128", "cu126")
-NEEDED_GIB = 5
+NEEDED_GIB = 4
 HEARTBEAT_S = 20.0
 
 
@@ -287,6 +286,8 @@ def has_nvidia_gpu() -> bool:
 
 def index_offers(index: str, version: str, *, timeout: float = 4.0) -> bool:
     """Whether an index answers within a few seconds and lists that version of torch."""
+    import urllib.request  # a tenth of a second that most starts need not wait for
+
     found: list[bool] = []
 
     def look() -> None:

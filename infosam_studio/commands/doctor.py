@@ -24,7 +24,12 @@ from typing import Any
 from infosam_studio import __version__
 from infosam_studio.errors import StudioError
 from infosam_studio.resource_files import resource_path, resource_root
-from infosam_studio.system_libraries import has_display, install_line, missing_libraries
+from infosam_studio.system_libraries import (
+    QT_LIBRARIES,
+    has_display,
+    install_line,
+    missing_libraries,
+)
 
 DISTRIBUTION = "infosam-studio"
 # Those that break most often, and what is imported to try them; torchvision before peft, which
@@ -219,6 +224,8 @@ def check_loading(_path: Path | None, problems: list[Problem]) -> dict[str, str]
             text = "torchvision was built for another torch and breaks `import peft`"
             mend = pip("uninstall", "-y", name)
             problems.append(Problem(f"{text}; nothing here needs it.", mend))
+        elif name == "PySide6-Essentials" and missing_libraries(QT_LIBRARIES):
+            continue  # reported with the window, and mended there
         elif name != "peft" or "broken" not in outcome.get("torchvision", ""):
             mend = pip("install", "--force-reinstall", "--no-deps", pinned(name))
             problems.append(Problem(f"{name} does not load: {reason}", mend))
