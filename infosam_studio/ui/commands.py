@@ -31,6 +31,7 @@ class Commands(QObject):
     def do_undo(self, _checked: bool) -> None:
         if self._bench.drafting.undo():
             return
+        self._bench.drafting.forget_undone()
         name = self._bench.document.guarded(self._bench.document.undo)
         self._bench.toast.tell(f"Undone: {name}" if name else "Nothing to undo.")
 

@@ -189,6 +189,11 @@ class Drafting(QObject):
         self._changed()
         return True
 
+    def forget_undone(self) -> None:
+        """Prompts taken back stay gone once an older edit is undone: redo goes in order."""
+        for draft in self._drafts.values():
+            draft.undone.clear()
+
     @property
     def can_redo(self) -> bool:
         """Whether a prompt was taken back."""

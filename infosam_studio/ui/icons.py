@@ -100,7 +100,7 @@ def pixmap(name: str, size: int, color: str | None = None, ratio: float = 1.0) -
 
 
 @lru_cache(maxsize=256)
-def swatch(color: str, size: int = 12) -> QIcon:
+def swatch(color: str, size: int = 14) -> QIcon:
     """A round dot in a class's colour."""
     picture = QPixmap(size * 2, size * 2)
     picture.setDevicePixelRatio(2)
@@ -111,7 +111,9 @@ def swatch(color: str, size: int = 12) -> QIcon:
     painter.setPen(QColor(color).darker(125))
     painter.drawEllipse(1, 1, size - 2, size - 2)
     painter.end()
-    return QIcon(picture)
+    icon = QIcon(picture)
+    icon.addPixmap(picture, QIcon.Mode.Selected)  # else a selected row tints the colour
+    return icon
 
 
 @lru_cache(maxsize=8)

@@ -17,7 +17,6 @@ from PySide6.QtWidgets import (
 from infosam_studio.ui import icons
 from infosam_studio.ui.theme import Tokens, theme
 
-
 TITLE_HEIGHT = 34
 
 
