@@ -182,6 +182,10 @@ class Control:
         """Wait until resumed or cancelled, at most ``timeout`` seconds; True when free to go."""
         return self._go.wait(timeout)
 
+    def sleep(self, timeout: float) -> None:
+        """Wait ``timeout`` seconds, or until cancelled."""
+        self._cancel.wait(timeout)
+
 
 # A run that does not end by itself after its parent died is ended after this many seconds.
 ORPHAN_GRACE: Final = 10.0

@@ -34,6 +34,8 @@ class FeatureStore:
     ``predictor`` holds the base model; unturned images share its embedding cache with the app.
     ``precision`` is that of the student's blocks. ``limit_bytes`` bounds prefixes and pixels
     kept in memory (0 keeps nothing, which changes no result); embeddings are small and stay.
+    ``base_model`` is set to the student's own once there is one: within it the encoder is the
+    teacher's.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class FeatureStore:
         self.precision = precision
         self.limit_bytes = limit_bytes
         self._check = check
+        self.base_model: Callable[[], AbstractContextManager[None]] = nullcontext
         self._embeddings: dict[Key, Tensor] = {}
         self._prefixes: OrderedDict[Key, State] = OrderedDict()
         self._bytes = 0
@@ -72,7 +75,8 @@ class FeatureStore:
         """The base model's embedding [1, 256, h, w], rounded to float16 like a cached one."""
         found = self._embeddings.get(key)
         if found is None:
-            found = self._encode(key)
+            with self.base_model():
+                found = self._encode(key)
             if self.limit_bytes:
                 self._embeddings[key] = found
         return found.float()

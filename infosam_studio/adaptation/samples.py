@@ -125,12 +125,15 @@ class TrainingSet:
         )
 
 
-def collect(project: Any, *, seed: int = 0, train_images: int | None = None) -> TrainingSet:
+def collect(
+    project: Any, *, seed: int = 0, train_images: int | None = None, split: str | None = None
+) -> TrainingSet:
     """The training set of a project (a snapshot or a read-only project will do).
 
     Left out: excluded images and objects, images that cannot be read, empty masks and
     suggestions nobody has accepted. ``train_images`` keeps that many training images, chosen by
-    ``seed``. Raises StudioError where no object is left to train on.
+    ``seed``. With ``split`` ("all", "train" or "val") that part alone is taken, all of it as
+    ``validation``. Raises StudioError where no object is left.
     """
     records = {record.id: record for record in project.images() if _usable_image(record)}
     found = [obj for obj in project.objects() if obj.image_id in records and _usable(obj)]
@@ -139,10 +142,13 @@ def collect(project: Any, *, seed: int = 0, train_images: int | None = None) -> 
     samples = [sample for sample in samples if sample.area > 0]
     if not samples:
         raise StudioError(
-            "There is no labelled object to learn from yet: label at least one, then adapt."
+            "There is no labelled object in this project yet: label at least one first."
         )
     skipped = [f"{empty} empty masks were left out."] if empty else []
     images = {key: _image(project, records[key]) for key in {s.image_id for s in samples}}
+    if split is not None:
+        part = [s for s in samples if split == "all" or _part(records[s.image_id]) == split]
+        return TrainingSet(images, (), tuple(part), None, tuple(skipped))
     train, validation, unproven = _divide(samples, records)
     train = _limited(train, train_images, seed)
     return TrainingSet(images, tuple(train), tuple(validation), unproven, tuple(skipped))
@@ -173,11 +179,16 @@ def _image(project: Any, record: ImageRecord) -> LabelledImage:
     )
 
 
+def _part(record: ImageRecord) -> str:
+    """Images without a part train: only the split makes an image validation."""
+    return record.split or "train"
+
+
 def _divide(
     samples: list[Sample], records: Mapping[int, ImageRecord]
 ) -> tuple[list[Sample], list[Sample], str | None]:
-    train = [s for s in samples if records[s.image_id].split != "val"]
-    validation = [s for s in samples if records[s.image_id].split == "val"]
+    train = [s for s in samples if _part(records[s.image_id]) == "train"]
+    validation = [s for s in samples if _part(records[s.image_id]) == "val"]
     if validation and train:
         return train, validation, None
     if len(samples) < 2:
@@ -224,7 +235,7 @@ def check_files(data: TrainingSet) -> TrainingSet:
     if not bad:
         return data
     left = data.without(set(bad), list(bad.values()))
-    if not left.train:
+    if not left.train and not left.validation:
         raise StudioError(f"No image to learn from can be read; the first problem: {_first(bad)}")
     return left
 

@@ -1,0 +1,279 @@
+"""Simulated prompting during training: what a user would click, and what each answer costs.
+
+A rollout gives every sample of a batch its first prompt (one kind for the whole batch, as the
+official code draws it), then corrective clicks with the previous mask fed back, just as the app
+and the evaluation protocol do. Clicks and fed-back masks carry no gradient and are recorded, so
+the second pass of the two-pass batch, and the teacher, see the very same prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from infosam_studio.adaptation.decoding import Decoded, PromptBatch, decode, encode_prompts
+from infosam_studio.adaptation.losses import structure_loss_per_sample
+from infosam_studio.adaptation.plan import TrainingPlan
+from infosam_studio.adaptation.targets import Bools, Target
+from infosam_studio.segmentation.clicks import Click, mask_iou, next_click
+
+Prompts = tuple[PromptBatch, ...]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The chances of one batch: its first prompt, and one stream of numbers per sample.
+
+    They do not depend on how the batch is cut into micro-batches or spread over processes.
+    """
+
+    box_first: bool
+    seeds: tuple[int, ...]
+
+    @classmethod
+    def make(cls, rng: np.random.Generator, count: int, box_share: float) -> Draws:
+        """The draws for ``count`` samples."""
+        box_first = bool(rng.random() < box_share)
+        return cls(box_first, tuple(int(seed) for seed in rng.integers(0, 2**62, size=count)))
+
+    def part(self, rows: slice) -> Draws:
+        """Those of some samples."""
+        return Draws(self.box_first, self.seeds[rows])
+
+
+@dataclass(frozen=True)
+class Rolled:
+    """A rollout of n samples over R rounds.
+
+    ``mask_loss`` and ``iou_loss`` [n], means over the rounds; ``tokens`` one [n, 256] per
+    round, of mask token 0; ``prompts`` what was asked; ``ious`` [n, R] of the masks a user
+    would have seen.
+    """
+
+    mask_loss: Tensor
+    iou_loss: Tensor
+    tokens: tuple[Tensor, ...]
+    prompts: Prompts
+    ious: NDArray[np.float64]
+
+
+class Roller:
+    """Runs rollouts for one plan on one model's prompt encoder.
+
+    ``check`` is called before every decode and raises to stop.
+    """
+
+    def __init__(
+        self, sam: Any, plan: TrainingPlan, *, check: Callable[[], None] = lambda: None
+    ) -> None:
+        self.plan = plan
+        self.prompt_encoder = sam.prompt_encoder
+        with torch.no_grad():
+            self.image_pe: Tensor = sam.prompt_encoder.get_dense_pe()
+        self._check = check
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors go."""
+        return self.image_pe.device
+
+    def decode(self, decoder: Any, features: Tensor, batch: PromptBatch) -> Decoded:
+        """One round of a decoder, student's or teacher's, in float32."""
+        self._check()
+        return decode(decoder, features, self.image_pe, encode_prompts(self.prompt_encoder, batch))
+
+    def run(
+        self,
+        decoder: Any,
+        features: Tensor,
+        targets: Sequence[Target],
+        *,
+        draws: Draws | None = None,
+        recorded: Prompts | None = None,
+        rounds: int | None = None,
+    ) -> Rolled:
+        """Prompt every sample ``rounds`` times (the plan's number by default).
+
+        Args:
+            decoder: the student's decoder.
+            features: [n, 256, h, w], the student's embeddings.
+            targets: n targets.
+            draws: chances; without them the clicks are those of the evaluation protocol.
+            recorded: prompts of an earlier rollout, used instead of new ones.
+        """
+        count = len(recorded) if recorded else rounds or self.plan.rounds
+        asker = _Asker(targets, self.plan, draws, self.device)
+        canvas = _Canvas(targets, self.device, paper=self.plan.recipe == "paper")
+        mask_losses, iou_losses, tokens, asked, ious = [], [], [], [], []
+        for number in range(count):
+            batch = recorded[number] if recorded else asker.next()
+            out = self.decode(decoder, features, batch)
+            first, last = (1, 4) if batch.multimask else (0, 1)
+            logits, scores = out.logits[:, first:last], out.scores[:, first:last]
+            enlarged = canvas.enlarged(logits)
+            mask_losses.append(_over_candidates(canvas.loss(enlarged), self.plan.spread))
+            hard, reached = canvas.compared(enlarged)
+            iou_losses.append((scores - reached.to(scores)).square().mean(dim=1))
+            best = scores.detach().argmax(dim=1)
+            rows = torch.arange(len(targets), device=best.device)
+            asker.take(hard[rows, best], logits.detach()[rows, best])
+            tokens.append(out.token)
+            asked.append(batch)
+            ious.append(reached[rows, best].cpu().numpy())
+        return Rolled(
+            torch.stack(mask_losses).mean(dim=0),
+            torch.stack(iou_losses).mean(dim=0),
+            tuple(tokens),
+            tuple(asked),
+            np.stack(ious, axis=1).astype(np.float64),
+        )
+
+
+def _over_candidates(losses: Tensor, spread: float) -> Tensor:
+    """[n, k] to [n]: the best candidate's loss, and a share of everybody's."""
+    if losses.shape[1] == 1:
+        return losses[:, 0]
+    return (1 - spread) * losses.min(dim=1).values + spread * losses.mean(dim=1)
+
+
+class _Canvas:
+    """Losses and IoUs on the square canvases of a batch."""
+
+    def __init__(self, targets: Sequence[Target], device: torch.device, *, paper: bool) -> None:
+        self.targets, self.paper = targets, paper
+        self.side = targets[0].cover.shape[0]
+        self.cover = torch.stack([target.cover for target in targets]).to(device)[:, None]
+        if paper:
+            self.cover = (self.cover >= 0.5).float()
+        else:
+            self.weight = torch.stack([target.weight for target in targets]).to(device)[:, None]
+
+    def enlarged(self, logits: Tensor) -> Tensor:
+        """Low-resolution logits [n, k, m, m] on the canvas, [n, k, c, c]."""
+        return functional.interpolate(
+            logits, (self.side, self.side), mode="bilinear", align_corners=False
+        )
+
+    def loss(self, logits: Tensor) -> Tensor:
+        """StructureLoss of every candidate, [n, k]; recipe ``studio`` leaves padding out."""
+        if self.paper:
+            each = [
+                structure_loss_per_sample(logits[:, k : k + 1], self.cover)
+                for k in range(logits.shape[1])
+            ]
+            return torch.stack(each, dim=1)
+        cover, weight = self.cover, self.weight
+        visible = (weight > 0).float()
+        # BCE with logits, written out: softplus(x) - x t, for soft targets too.
+        bce = functional.softplus(logits) - logits * cover
+        bce = (bce * visible).sum(dim=(2, 3)) / visible.sum(dim=(2, 3))
+        probability = logits.sigmoid() * weight
+        inter = (probability * cover).sum(dim=(2, 3))
+        both = probability.sum(dim=(2, 3)) + (cover * weight).sum(dim=(2, 3))
+        return bce + 1 - (inter + 1) / (both - inter + 1)
+
+    def compared(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Hard masks bool [n, k, c, c] (CPU) and their IoUs with the targets, [n, k]."""
+        hard = (logits.detach() > 0).cpu()
+        ious = torch.zeros(hard.shape[:2])
+        for row, target in enumerate(self.targets):
+            height, width = target.inside
+            for column in range(hard.shape[1]):
+                guess = hard[row, column, :height, :width].numpy()
+                ious[row, column] = mask_iou(guess, target.hard)
+        return hard, ious
+
+
+class _Asker:
+    """The simulated user: keeps every sample's clicks and its last mask."""
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        plan: TrainingPlan,
+        draws: Draws | None,
+        device: torch.device,
+    ) -> None:
+        self.targets, self.plan, self.device = targets, plan, device
+        seeds = draws.seeds if draws is not None else ()
+        self.rngs = [np.random.default_rng(seed) for seed in seeds]
+        self.clicks: list[list[Click]] = [[] for _ in targets]
+        self.hard: Tensor | None = None
+        self.masks: Tensor | None = None
+        self.boxes: Tensor | None = None
+        self.box_first = draws is not None and draws.box_first
+        if self.box_first:
+            boxes = [self._box(row, target) for row, target in enumerate(targets)]
+            self.boxes = torch.stack(boxes).to(device)
+
+    def next(self) -> PromptBatch:
+        """The prompts of the next round."""
+        opening = self.hard is None
+        if not (opening and self.box_first):
+            for row, target in enumerate(self.targets):
+                self.clicks[row].append(self._click(row, target))
+        multimask = opening and not self.box_first and self.plan.recipe != "paper"
+        return PromptBatch(*self._points(), self.boxes, self.masks, multimask)
+
+    def take(self, hard: Tensor, logits: Tensor) -> None:
+        """Look at the answer: hard masks bool [n, c, c], their logits [n, m, m]."""
+        self.hard, self.masks = hard, logits[:, None]
+
+    def _points(self) -> tuple[Tensor, Tensor]:
+        count = len(self.clicks[0])
+        points = torch.zeros(len(self.targets), count, 2)
+        labels = torch.zeros(len(self.targets), count, dtype=torch.int64)
+        for row, target in enumerate(self.targets):
+            for column, click in enumerate(self.clicks[row]):
+                points[row, column] = torch.tensor(target.to_input(click))
+                labels[row, column] = click[2]
+        return points.to(self.device), labels.to(self.device)
+
+    def _click(self, row: int, target: Target) -> Click:
+        loose = bool(self.rngs) and self.rngs[row].random() < self.plan.click_noise
+        if self.hard is None:
+            return self._anywhere(row, target.hard) if loose else target.first_click
+        height, width = target.inside
+        guess = self.hard[row, :height, :width].numpy()
+        error: Bools = guess != target.hard
+        if not error.any():
+            # Nothing to correct: one more click inside keeps the number of points equal.
+            return self._anywhere(row, target.hard) if self.rngs else target.first_click
+        if loose:
+            x, y, _ = self._anywhere(row, error)
+            return x, y, int(target.hard[y, x])
+        click = next_click(target.hard, guess)
+        return target.first_click if click is None else click
+
+    def _anywhere(self, row: int, region: Bools) -> Click:
+        flat = np.flatnonzero(region)
+        y, x = divmod(int(flat[self.rngs[row].integers(len(flat))]), region.shape[1])
+        return x, y, 1
+
+    def _box(self, row: int, target: Target) -> Tensor:
+        box, rng = target.box.numpy(), self.rngs[row]
+        if self.plan.recipe == "paper":
+            return torch.from_numpy(official_box(box, rng))
+        width, height = box[2] - box[0], box[3] - box[1]
+        reach = self.plan.box_noise * np.array([width, height, width, height])
+        noisy = box + rng.uniform(-1, 1, 4) * reach
+        return torch.from_numpy(noisy.astype(np.float32))
+
+
+def official_box(box: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """The official noise: the whole box shifted by -m … m-1 px per axis, m at most 5.
+
+    m is the integer part of half the box's shorter side, capped at 5; where it is 0 the
+    official code fails, here the box stays.
+    """
+    shorter = min(box[2] - box[0], box[3] - box[1])
+    most = min(5, int(shorter * 0.1 * 5))
+    shift = rng.integers(-most, most, 2) if most else np.zeros(2)
+    return np.maximum(0, box + np.tile(shift, 2)).astype(np.float32)

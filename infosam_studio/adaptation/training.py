@@ -1,0 +1,284 @@
+"""One optimisation step, exact in the memory of one sample.
+
+The information terms couple all samples of a batch through Gram matrices of relation vectors.
+So a step has two passes: first every sample's relation vectors are computed without gradient
+and the loss is differentiated with respect to *them*; then each micro-batch runs again with
+gradient, and that vector is backpropagated beside its mask losses. The gradient is that of the
+whole batch. Where the whole batch fits, both passes are one.
+
+Which tokens meet: mask token 0 (``hs[:, 1]``), as in the official code, of the first round (one
+prompt per sample, as there), or of every round with ``information_rounds = "all"``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infosam_studio.adaptation.adapters import Student
+from infosam_studio.adaptation.features import FeatureStore
+from infosam_studio.adaptation.losses import compression_loss, distillation_loss
+from infosam_studio.adaptation.plan import TrainingPlan
+from infosam_studio.adaptation.relation import RelationModule, tokens_of
+from infosam_studio.adaptation.rollout import Draws, Prompts, Rolled, Roller
+from infosam_studio.adaptation.sampler import Item
+from infosam_studio.adaptation.spread import Spread
+from infosam_studio.adaptation.targets import TargetStore
+from infosam_studio.errors import StudioError
+
+MOST_SKIPPED: Final = 3
+OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimisation step did; ``losses`` by name, ``skipped`` where it was not finite."""
+
+    losses: Mapping[str, float]
+    gradient: float
+    skipped: bool = False
+
+
+@dataclass
+class _Pass:
+    """One micro-batch: its rollout and the relation rows of student and teacher."""
+
+    rolled: Rolled
+    rows_s: Tensor
+    rows_t: Tensor
+    feat_t: Tensor
+    token_t: Tensor
+
+
+@dataclass
+class Trainer:
+    """Student, relation module and optimiser of one run.
+
+    ``notice`` is told (code, sentence) about anything the user should know; ``relation`` is
+    None where the information terms are off.
+    """
+
+    student: Student
+    relation: RelationModule | None
+    store: FeatureStore
+    targets: TargetStore
+    roller: Roller
+    plan: TrainingPlan
+    notice: Callable[[str, str], None] = lambda _code, _text: None
+    spread: Spread = field(default_factory=Spread)
+    rate: float = 1.0
+    skipped: int = 0
+
+    def __post_init__(self) -> None:
+        self.micro = max(1, self.plan.micro_batch)
+        self.optimizer = self._make_optimizer()
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        plan = self.plan
+        groups: list[dict[str, Any]] = [
+            {"params": list(self.student.decoder_parameters().values()), "lr": plan.learning_rate}
+        ]
+        encoder = list(self.student.encoder_parameters().values())
+        if encoder:
+            groups.append({"params": encoder, "lr": plan.encoder_rate})
+        if self.relation is not None and plan.train_relation:
+            groups.append({"params": list(self.relation.parameters()), "lr": plan.relation_rate})
+        if plan.weight_decay:
+            return torch.optim.AdamW(groups, weight_decay=plan.weight_decay)
+        return torch.optim.Adam(groups)
+
+    def trained(self) -> list[torch.nn.Parameter]:
+        """Every parameter the optimiser moves."""
+        return [value for group in self.optimizer.param_groups for value in group["params"]]
+
+    def set_progress(self, step: int, progress: float) -> None:
+        """Learning rates for this step: linear warm-up, then a cosine over ``progress`` 0..1."""
+        plan = self.plan
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        factor = plan.final_rate + (1 - plan.final_rate) * cosine
+        warm = min(1.0, (step + 1) / (plan.warmup + 1))
+        base = [plan.learning_rate]
+        if self.student.acts_on_encoder:
+            base.append(plan.encoder_rate)
+        base.append(plan.relation_rate)
+        for group, rate in zip(self.optimizer.param_groups, base, strict=False):
+            group["lr"] = rate * factor * warm * self.rate
+
+    def step(self, items: Sequence[Item], rng: np.random.Generator) -> Step:
+        """One step on these items; halves the micro-batch and goes on when memory runs out."""
+        draws = Draws.make(rng, len(items), self.plan.box_share)
+        while True:
+            try:
+                losses = self._gradients(items, draws)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._smaller(len(items), error)
+        return self._apply(losses)
+
+    def _smaller(self, count: int, error: BaseException) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if self.micro <= 1:
+            raise StudioError(
+                "The memory does not suffice to train this model on one sample at a time: close "
+                "other programs, use --speed instant, or take a smaller model."
+            ) from error
+        self.micro = max(1, min(self.micro, count) // 2)
+        self.notice("memory", f"Memory ran out; going on with {self.micro} samples at a time.")
+
+    def _apply(self, losses: Mapping[str, float]) -> Step:
+        plan = self.plan
+        grads = [value.grad for value in self.trained() if value.grad is not None]
+        self.spread.add_up(grads)
+        total = torch.nn.utils.get_total_norm(grads) if grads else torch.zeros(())
+        finite = bool(torch.isfinite(total)) and all(map(math.isfinite, losses.values()))
+        if self.spread.agree(not finite):
+            return self._skip(losses)
+        if plan.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.trained(), plan.clip, total)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return Step(losses, float(total))
+
+    def _skip(self, losses: Mapping[str, float]) -> Step:
+        self.optimizer.zero_grad(set_to_none=True)
+        self.skipped += 1
+        self.rate *= 0.5
+        if self.skipped >= MOST_SKIPPED:
+            raise StudioError(
+                f"Training became unstable ({self.skipped} steps without a finite loss) and was "
+                "stopped: nothing was changed; try fewer minutes, or another recipe or model."
+            )
+        text = "A step gave no finite number: it was skipped and the learning rate halved."
+        self.notice("not-finite", text)
+        return Step(losses, math.nan, skipped=True)
+
+    def _gradients(self, items: Sequence[Item], draws: Draws) -> dict[str, float]:
+        """Fill ``.grad`` of everything trained with this process's part of the gradient."""
+        self.optimizer.zero_grad(set_to_none=True)
+        mine = self.spread.share(len(items))
+        cuts = [
+            slice(start, min(start + self.micro, mine.stop))
+            for start in range(mine.start, mine.stop, self.micro)
+        ]
+        whole = len(cuts) == 1
+        with torch.set_grad_enabled(whole):
+            passes = [self._pass(items[cut], draws.part(cut)) for cut in cuts]
+        (rows_s, rows_t), information = self._information(passes)
+        for index, cut in enumerate(cuts):
+            part = passes[index]
+            if not whole:
+                part = self._pass(items[cut], None, part.rolled.prompts)
+            self._backward(part, (rows_s[index], rows_t[index]), len(items))
+        return self._report(passes, information, len(items))
+
+    def _pass(
+        self, items: Sequence[Item], draws: Draws | None, recorded: Prompts | None = None
+    ) -> _Pass:
+        """Encode, prompt and relate one micro-batch."""
+        keys = list(dict.fromkeys(item.key for item in items))
+        place = torch.tensor([keys.index(item.key) for item in items], device=self.store.device)
+        features = torch.cat([self.store.student(key) for key in keys])[place]
+        targets = [self.targets.get(item.sample, item.view) for item in items]
+        rolled = self.roller.run(
+            self.student.decoder, features, targets, draws=draws, recorded=recorded
+        )
+        if self.relation is None:
+            nothing = features.new_zeros(len(items), 1)
+            return _Pass(rolled, nothing, nothing, nothing, nothing)
+        return self._relate(rolled, features, keys, place)
+
+    def _relate(
+        self, rolled: Rolled, features: Tensor, keys: Sequence[tuple[int, int]], place: Tensor
+    ) -> _Pass:
+        assert self.relation is not None
+        rounds = len(rolled.tokens) if self.plan.information_rounds == "all" else 1
+        with torch.no_grad():
+            feat_t = features.detach()
+            if self.student.acts_on_encoder:
+                feat_t = torch.cat([self.store.teacher(key) for key in keys])[place]
+            decoder = self.student.teacher_decoder
+            token_t = torch.cat(
+                [self.roller.decode(decoder, feat_t, p).token for p in rolled.prompts[:rounds]]
+            )
+            spatial_t = tokens_of(feat_t).repeat(rounds, 1, 1)
+        token_s = torch.cat(rolled.tokens[:rounds])
+        rows_s = self.relation(tokens_of(features).repeat(rounds, 1, 1), token_s[:, None])
+        rows_t = self.relation(spatial_t, token_t[:, None])
+        return _Pass(rolled, rows_s, rows_t, spatial_t, token_t[:, None])
+
+    def _information(
+        self, passes: Sequence[_Pass]
+    ) -> tuple[tuple[list[Tensor], list[Tensor]], dict[str, float]]:
+        """Gradients of the information loss with respect to each pass's rows (S, T)."""
+        if self.relation is None:
+            nothing = [part.rows_s.detach() * 0 for part in passes]
+            return (nothing, nothing), {}
+        plan = self.plan
+        leaves = [
+            torch.cat([getattr(part, name).detach() for part in passes])
+            for name in ("rows_s", "rows_t", "feat_t", "token_t")
+        ]
+        count = len(leaves[0])
+        rows_s, rows_t, feat_t, token_t = (self.spread.gather(leaf) for leaf in leaves)
+        rows_s, rows_t = rows_s.requires_grad_(True), rows_t.requires_grad_(True)
+        with torch.enable_grad():
+            compression = compression_loss(feat_t, token_t, rows_t)
+            distillation = distillation_loss(rows_t, rows_s)
+            total = plan.alpha * compression + plan.beta * distillation
+            grads = torch.autograd.grad(total, (rows_s, rows_t))
+        mine = slice(self.spread.rank * count, (self.spread.rank + 1) * count)
+        sizes = [len(part.rows_s) for part in passes]
+        if not all(bool(torch.isfinite(grad).all()) for grad in grads):
+            # The term is dropped for this step, the masks still train.
+            self.notice("not-finite", "The information term was not finite and was left out once.")
+            grads = tuple(torch.zeros_like(grad) for grad in grads)
+        split_s, split_t = (list(torch.split(grad[mine], sizes)) for grad in grads)
+        told = {"compression": compression.item(), "distillation": distillation.item()}
+        return (split_s, split_t), told
+
+    def _backward(self, part: _Pass, rows: Sequence[Tensor], batch: int) -> None:
+        plan, rolled = self.plan, part.rolled
+        loss = rolled.mask_loss.sum()
+        if plan.recipe == "studio":
+            loss = loss + plan.iou_weight * rolled.iou_loss.sum()
+        ends: list[Tensor] = [loss / batch]
+        given: list[Tensor | None] = [None]
+        for end, grad in zip((part.rows_s, part.rows_t), rows, strict=True):
+            if end.requires_grad and self.relation is not None:
+                ends.append(end)
+                given.append(grad)
+        torch.autograd.backward(ends, given)
+
+    def _report(
+        self, passes: Sequence[_Pass], information: Mapping[str, float], batch: int
+    ) -> dict[str, float]:
+        sums = torch.stack(
+            [
+                sum((part.rolled.mask_loss.detach().sum() for part in passes), torch.zeros(())),
+                sum((part.rolled.iou_loss.detach().sum() for part in passes), torch.zeros(())),
+            ]
+        )
+        self.spread.add_up([sums])
+        mask, iou = (sums / batch).tolist()
+        plan = self.plan
+        total = mask + (plan.iou_weight * iou if plan.recipe == "studio" else 0.0)
+        total += plan.alpha * information.get("compression", 0.0)
+        total += plan.beta * information.get("distillation", 0.0)
+        return {"total": total, "mask": mask, "iou": iou, **information}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch or Python ran out of memory, on a device or in the machine."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(words in str(error).lower() for words in OUT_OF_MEMORY)
