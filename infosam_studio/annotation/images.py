@@ -176,14 +176,15 @@ def probe_image(path: Path) -> ImageInfo:
     return info
 
 
-def _probe(path: Path) -> tuple[ImageInfo, bool]:
+def _probe(path: Path, *, to_the_end: bool = True) -> tuple[ImageInfo, bool]:
+    """The header, and whether the file seems whole (if not ``to_the_end``: nobody asks)."""
     with open(_openable(path), "rb") as stream:
         head = stream.read(16)
         size = os.fstat(stream.fileno()).st_size
         if not head:
             raise _Refused("the file is empty")
         if is_tiff(head):
-            layout = tiff_layout(_openable(path), size)
+            layout = tiff_layout(_openable(path), size if to_the_end else None)
             for width, height in set(layout.sizes):
                 _check_size(width, height, layout.samples)
             (width, height), pages = layout.sizes[0], len(layout.sizes)
@@ -197,7 +198,7 @@ def _probe(path: Path) -> tuple[ImageInfo, bool]:
             if _orientation(image) in (5, 6, 7, 8):
                 width, height = height, width
             info = ImageInfo(path, width, height, 1, image.mode)
-        return info, _looks_complete(stream, head, size)
+        return info, not to_the_end or _looks_complete(stream, head, size)
 
 
 def _check_size(width: int, height: int, samples: int = 0) -> None:
@@ -296,7 +297,7 @@ def _reason(error: Exception) -> str:
 
 
 def _decode(path: Path, page: int) -> Raw:
-    info, _ = _probe(path)  # the header is checked before anything is decoded
+    info, _ = _probe(path, to_the_end=False)  # the header is checked before anything is decoded
     if not 0 <= page < info.pages:
         raise _Refused(f"it has no page {page + 1}, only {info.pages}")
     with open(_openable(path), "rb") as stream:

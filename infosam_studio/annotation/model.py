@@ -220,7 +220,7 @@ def object_from_row(row: Row) -> ObjectRecord:
         image_id=row["image_id"],
         class_id=row["class_id"],
         mask=Rle(row["height"], row["width"], row["counts"]),
-        prompts=Prompts.from_json(json.loads(row["prompts"])),
+        prompts=_NO_PROMPTS if row["prompts"] == "{}" else _prompts(row["prompts"]),
         clicks=row["clicks"],
         seconds=row["seconds"],
         adapter=row["adapter"],
@@ -228,8 +228,15 @@ def object_from_row(row: Row) -> ObjectRecord:
         excluded=bool(row["excluded"]),
         source=row["source"],
         z=row["z"],
-        extra=json.loads(row["extra"]),
+        extra={} if row["extra"] == "{}" else json.loads(row["extra"]),
     )
+
+
+_NO_PROMPTS: Final = Prompts()
+
+
+def _prompts(text: str) -> Prompts:
+    return Prompts.from_json(json.loads(text))
 
 
 def _dump(value: Any) -> str:

@@ -50,8 +50,11 @@ def is_tiff(head: bytes) -> bool:
     return head[:4] in _MAGIC
 
 
-def tiff_layout(path: Path, size: int) -> TiffLayout:
-    """Read the structure of a TIFF; ``size`` is the file's length in bytes.
+def tiff_layout(path: Path, size: int | None) -> TiffLayout:
+    """Read the structure of a TIFF.
+
+    ``size`` is the file's length in bytes; with None it is taken to be complete, which saves
+    reading the directories of all pages.
 
     Every image of a stack (z, time, or simply one page after another) is a page; channels kept
     as pages of their own (OME, ImageJ) belong to one page. Reduced copies are no pages.
@@ -65,7 +68,7 @@ def tiff_layout(path: Path, size: int) -> TiffLayout:
             sizes=tuple(_size(series) for series in found for _ in range(_stack(series))),
             mode=f"{first.keyframe.photometric.name.lower()} {first.dtype}",
             samples=max(series.size // _stack(series) for series in found),
-            complete=all(_is_complete(series, size) for series in found),
+            complete=size is None or all(_is_complete(series, size) for series in found),
         )
 
 
@@ -176,16 +179,15 @@ def _planes(tif: tifffile.TiffFile, series: Any, page: int) -> tuple[Samples, in
 
 def _load(tif: tifffile.TiffFile, series: Any, index: list[Any]) -> Samples:
     """``series.asarray()[index]``, reading only the pages that are needed."""
-    inner = len(series.keyframe.shape)
-    outer = len(series.shape) - inner
+    if series.dataoffset is not None:
+        # One block of data: the file itself is the array, and no directory but the first counts.
+        whole = tif.filehandle.memmap_array(
+            tif.byteorder + series.dtype.char, series.shape, series.dataoffset
+        )
+        return np.array(whole[tuple(index)])
+    outer = len(series.shape) - len(series.keyframe.shape)
     stored = series.pages
     if series.axes[outer:] != series.keyframe.axes or any(p is None for p in stored):
-        # One block of data after another (ImageJ): the file itself is the array.
-        if series.dataoffset is not None:
-            whole = tif.filehandle.memmap_array(
-                tif.byteorder + series.dtype.char, series.shape, series.dataoffset
-            )
-            return np.array(whole[tuple(index)])
         return np.asarray(series.asarray()[tuple(index)])
     numbers = np.arange(math.prod(series.shape[:outer])).reshape(series.shape[:outer])
     wanted = numbers[tuple(index[:outer])]
