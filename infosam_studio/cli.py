@@ -21,7 +21,17 @@ from infosam_studio.errors import StudioError
 
 log = logging.getLogger(__name__)
 
-COMMAND_MODULES = ("open", "project", "model", "adapt", "adapters", "bench", "doctor")
+COMMAND_MODULES = (
+    "open",
+    "project",
+    "predict",
+    "model",
+    "models",
+    "adapt",
+    "adapters",
+    "bench",
+    "doctor",
+)
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
 
