@@ -108,7 +108,6 @@ def test_commands_import_lazily(path: Path) -> None:
     heavy = TORCH | QT | {"numpy", "cv2", "PIL", "tifffile"}
     for module in imports(path, only_at_import=True):
         assert module.split(".")[0] not in heavy
-        assert room_of(module) in (None, "commands"), module
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -149,9 +148,12 @@ def test_the_command_line_starts_without_libraries() -> None:
 
 
 def test_cv2_is_imported_in_one_place() -> None:
-    """Importing cv2 sets variables that mislead Qt; `annotation/_cv2.py` takes them back."""
+    """Importing cv2 sets variables that mislead Qt; `annotation/_cv2.py` takes them back.
+
+    Pre-training the starter model is a program of its own, never in one process with a window.
+    """
     for path in source_files():
-        if path.name != "_cv2.py":
+        if path.name != "_cv2.py" and path.parent.name != "pretraining":
             assert not any(module.split(".")[0] == "cv2" for module in imports(path)), path
 
 

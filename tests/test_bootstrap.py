@@ -154,6 +154,7 @@ def test_an_environment_is_made_and_a_broken_one_made_again(
     assert bootstrap.environment_works(venv)
 
 
+@pytest.mark.slow
 def test_an_environment_without_ensurepip_gets_its_pip_from_outside(
     bootstrap: ModuleType, tmp_path: Path
 ) -> None:
