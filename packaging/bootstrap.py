@@ -19,20 +19,21 @@ import json
 import os
 import platform
 import re
-import shlex
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "packaging")]
 
-from infosam_studio.system_libraries import (  # noqa: E402  (needs nothing but Python itself)
+# These need nothing but Python itself.
+from logged_run import SetupError, clean_env, last_error, run_logged, say, succeeds  # noqa: E402
+from torch_choice import TorchChoice, torch_choice  # noqa: E402
+
+from infosam_studio.system_libraries import (  # noqa: E402
     DEBIAN_PACKAGES,
     QT_LIBRARIES,
     has_display,
@@ -42,19 +43,7 @@ from infosam_studio.system_libraries import (  # noqa: E402  (needs nothing but 
 
 MODULE = "infosam_studio"
 OLDEST, NEWEST = (3, 11), (3, 14)
-TORCH_INDEXES = "https://download.pytorch.org/whl"
-# Newest first; PyTorch publishes each release for two or three of them.
-WINDOWS_CUDA = ("cu132", "cu130", "cu129", "cu128", "cu126")
 NEEDED_GIB = 4
-HEARTBEAT_S = 20.0
-
-
-class SetupError(Exception):
-    """What went wrong and what to do about it, in one line."""
-
-
-def say(text: str) -> None:
-    print(f"[setup] {text}", file=sys.stderr, flush=True)
 
 
 # --- the environment ---------------------------------------------------------------------------
@@ -69,21 +58,6 @@ def environment_works(venv: Path) -> bool:
     """Whether the environment's Python starts, is new enough, and has pip."""
     code = f"import sys, pip; sys.exit(sys.version_info < {OLDEST!r})"
     return succeeds([str(python_in(venv)), "-c", code])
-
-
-def succeeds(command: Sequence[str], *, timeout: float = 60.0) -> bool:
-    """Run a command silently; False also where it does not exist or does not end."""
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=timeout, env=clean_env())
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return done.returncode == 0
-
-
-def clean_env() -> dict[str, str]:
-    """The caller's environment without what would leak other packages into ours."""
-    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    return env | {"PYTHONNOUSERSITE": "1", "PIP_USER": "0", "PYTHONUTF8": "1"}
 
 
 def make_environment(venv: Path, log: Path) -> None:
@@ -231,80 +205,6 @@ def check_imports(venv: Path) -> None:
         )
 
 
-def last_error(log: Path) -> str:
-    """The line of pip's output that says why it failed, and where the rest is."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    errors = [line for line in lines if line.startswith(("ERROR:", "error:"))]
-    reason = (errors or [line for line in lines if line.strip()] or ["no output"])[-1]
-    return f"{reason} (all of it in {log})"
-
-
-# --- torch -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TorchChoice:
-    """What to ask pip for, from which index (None: the default one), and why."""
-
-    requirement: str
-    index: str | None
-    words: str
-
-
-def torch_choice(
-    version: str,
-    *,
-    gpu: bool | None = None,
-    system: str = sys.platform,
-    offers: Callable[[str, str], bool] | None = None,
-) -> TorchChoice:
-    """CUDA where there is an NVIDIA GPU, else the CPU build where it can be reached.
-
-    The default index serves the CUDA build for Linux (2.5 GB more to download) and the CPU
-    build for Windows; on macOS there is one build only.
-    """
-    offers = offers or index_offers
-    default = f"torch=={version}"
-    if system == "darwin":
-        return TorchChoice(default, None, "the one build for macOS")
-    if gpu if gpu is not None else has_nvidia_gpu():
-        for name in WINDOWS_CUDA if system == "win32" else ():
-            index = f"{TORCH_INDEXES}/{name}"
-            if offers(index, f"{version}+{name}"):
-                return TorchChoice(f"{default}+{name}", index, "NVIDIA GPU found, CUDA build")
-        return TorchChoice(default, None, "NVIDIA GPU found, default build")
-    index = f"{TORCH_INDEXES}/cpu"
-    if system != "win32" and offers(index, f"{version}+cpu"):
-        return TorchChoice(f"{default}+cpu", index, "no NVIDIA GPU, CPU build")
-    return TorchChoice(default, None, "no NVIDIA GPU, build of the default index")
-
-
-def has_nvidia_gpu() -> bool:
-    tool = shutil.which("nvidia-smi")
-    return tool is not None and succeeds([tool, "-L"], timeout=15)
-
-
-def index_offers(index: str, version: str, *, timeout: float = 4.0) -> bool:
-    """Whether an index answers within a few seconds and lists that version of torch."""
-    import urllib.request  # a tenth of a second that most starts need not wait for
-
-    found: list[bool] = []
-
-    def look() -> None:
-        try:
-            with urllib.request.urlopen(f"{index}/torch/", timeout=timeout) as answer:
-                text = answer.read().decode("utf-8", "replace").replace("%2B", "+")
-            found.append(f"torch-{version}-" in text)
-        except (OSError, ValueError):
-            found.append(False)
-
-    # A thread, because resolving a name can hang for longer than any socket timeout.
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    thread.join(timeout + 1)
-    return found == [True]
-
-
 def torch_installed(venv: Path, choice: TorchChoice) -> bool:
     version = choice.requirement.partition("==")[2]
     code = f"import importlib.metadata as m; assert m.version('torch') == {version!r}"
@@ -341,74 +241,6 @@ def install_with_apt(packages: Sequence[str], log: Path) -> bool:
     return run_logged(command, log) or (
         run_logged([apt, "update"], log) and run_logged(command, log)
     )
-
-
-# --- running things ----------------------------------------------------------------------------
-
-
-def run_logged(command: Sequence[str], log: Path) -> bool:
-    """Run a command into the log; on the terminal, only its latest news."""
-    with log.open("a", encoding="utf-8") as out:
-        out.write(f"\n$ {shlex.join(command)}\n")
-    try:
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=clean_env(),
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
-    except OSError as problem:
-        with log.open("a", encoding="utf-8") as out:
-            out.write(f"error: {problem}\n")
-        return False
-    news = News()
-    reader = threading.Thread(target=copy_lines, args=(process, log, news), daemon=True)
-    reader.start()
-    try:
-        while reader.is_alive():
-            reader.join(0.2)
-            news.show()
-    except KeyboardInterrupt:
-        process.terminate()
-        raise
-    finally:
-        news.clear()
-    return process.wait() == 0
-
-
-def copy_lines(process: subprocess.Popen[str], log: Path, news: News) -> None:
-    assert process.stdout is not None
-    with log.open("a", encoding="utf-8") as out:
-        for line in process.stdout:
-            out.write(line)
-            out.flush()
-            news.text = line.strip()
-
-
-class News:
-    """The latest line of a running command: rewritten in place on a terminal, else now and then."""
-
-    def __init__(self) -> None:
-        self.text = ""
-        self.terminal = sys.stderr.isatty()
-        self.started = self.shown = time.monotonic()
-
-    def show(self) -> None:
-        now = time.monotonic()
-        if self.terminal:
-            width = max(20, shutil.get_terminal_size().columns - 1)
-            line = f"        {now - self.started:4.0f} s  {self.text}"[:width]
-            print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
-        elif now - self.shown > HEARTBEAT_S:
-            self.shown = now
-            say(f"  {now - self.started:.0f} s: {self.text[:120]}")
-
-    def clear(self) -> None:
-        if self.terminal:
-            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
 
 
 # --- commands ----------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
@@ -21,15 +21,16 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "packaging" / "bootstrap.py"
 
 
-@pytest.fixture(scope="module")
-def bootstrap() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bootstrap", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bootstrap"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def bootstrap(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module; its folder is on the path while a test runs."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    return importlib.import_module("bootstrap")
+
+
+@pytest.fixture
+def torch_choice(bootstrap: ModuleType) -> ModuleType:
+    return importlib.import_module("torch_choice")
 
 
 @pytest.fixture
@@ -75,18 +76,18 @@ def listing(index: str, version: str) -> bool:
     ],
 )
 def test_the_torch_build_fits_the_machine(
-    bootstrap: ModuleType, system: str, gpu: bool, requirement: str, index: str | None
+    torch_choice: ModuleType, system: str, gpu: bool, requirement: str, index: str | None
 ) -> None:
-    choice = bootstrap.torch_choice("2.13.0", gpu=gpu, system=system, offers=listing)
+    choice = torch_choice.torch_choice("2.13.0", gpu=gpu, system=system, offers=listing)
     assert choice.requirement == requirement
     assert (choice.index or "").rpartition("/")[2] == (index or "")
 
 
 @pytest.mark.parametrize(("system", "gpu"), [("linux", False), ("win32", True)])
 def test_without_that_index_the_default_one_is_used(
-    bootstrap: ModuleType, system: str, gpu: bool
+    torch_choice: ModuleType, system: str, gpu: bool
 ) -> None:
-    choice = bootstrap.torch_choice("2.13.0", gpu=gpu, system=system, offers=lambda *_: False)
+    choice = torch_choice.torch_choice("2.13.0", gpu=gpu, system=system, offers=lambda *_: False)
     assert (choice.requirement, choice.index) == ("torch==2.13.0", None)
 
 
@@ -120,15 +121,15 @@ def server() -> Iterator[str]:
     httpd.server_close()
 
 
-def test_an_index_is_asked_for_the_version(bootstrap: ModuleType, server: str) -> None:
-    assert bootstrap.index_offers(f"{server}/whl/cpu", "2.13.0+cpu")
-    assert not bootstrap.index_offers(f"{server}/whl/cpu", "2.13.1+cpu")
-    assert not bootstrap.index_offers(f"{server}/whl/cu999", "2.13.0+cpu")
+def test_an_index_is_asked_for_the_version(torch_choice: ModuleType, server: str) -> None:
+    assert torch_choice.index_offers(f"{server}/whl/cpu", "2.13.0+cpu")
+    assert not torch_choice.index_offers(f"{server}/whl/cpu", "2.13.1+cpu")
+    assert not torch_choice.index_offers(f"{server}/whl/cu999", "2.13.0+cpu")
 
 
-def test_a_silent_index_is_given_up_soon(bootstrap: ModuleType, server: str) -> None:
-    assert not bootstrap.index_offers(f"{server}/slow", "2.13.0+cpu", timeout=0.3)
-    assert not bootstrap.index_offers("http://127.0.0.1:9/whl", "2.13.0+cpu", timeout=0.3)
+def test_a_silent_index_is_given_up_soon(torch_choice: ModuleType, server: str) -> None:
+    assert not torch_choice.index_offers(f"{server}/slow", "2.13.0+cpu", timeout=0.3)
+    assert not torch_choice.index_offers("http://127.0.0.1:9/whl", "2.13.0+cpu", timeout=0.3)
 
 
 def test_constraints_name_one_torch_for_every_build(bootstrap: ModuleType) -> None:
