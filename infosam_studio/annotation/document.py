@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from infosam_studio.annotation.edits import Change, Edit
-from infosam_studio.annotation.history import HistoryEntry, commit, go_to, redo, undo
+from infosam_studio.annotation.history import (
+    HistoryEntry,
+    commit,
+    go_to,
+    one_step,
+    redo,
+    undo,
+)
 from infosam_studio.annotation.model import (
     CLASS_COLORS,
     IMAGE_STATES,
@@ -253,6 +261,17 @@ class Document:
         with self._store.transaction() as db:
             commit(db, edit)
 
+    @contextmanager
+    def bulk(self, name: str) -> Iterator[None]:
+        """Make all edits within one transaction and one step to undo, called ``name``.
+
+        For imports: the edits may be many and together too large for memory. Other threads wait
+        with their edits; reading, also here, shows the state before until the end. Where
+        anything is raised nothing has happened.
+        """
+        with self._store.transaction() as db, one_step(db, name):
+            yield
+
     def undo(self) -> Edit | None:
         """Take back the newest edit that holds; returns it, or None where there is none."""
         with self._store.transaction() as db:
@@ -273,7 +292,9 @@ class Document:
 
     def history(self) -> list[HistoryEntry]:
         """All edits from the oldest on, those taken back last."""
-        rows = self._store.rows("SELECT id, name, created, undone FROM history ORDER BY id")
+        rows = self._store.rows(
+            "SELECT id, name, created, undone FROM history WHERE name <> '' ORDER BY id"
+        )
         return [HistoryEntry(r["id"], r["name"], r["created"], bool(r["undone"])) for r in rows]
 
     def can_undo(self) -> bool:

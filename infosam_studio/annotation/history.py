@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from infosam_studio.annotation.edits import Change, Edit, EditConflict
@@ -23,15 +25,33 @@ class HistoryEntry:
     undone: bool
 
 
+# Connections that are writing one step in several edits, with the name of the next row. A row
+# without a name goes on with the step of the row before it.
+_steps: dict[int, str] = {}
+
+
+@contextmanager
+def one_step(db: sqlite3.Connection, name: str) -> Iterator[None]:
+    """All edits entered within are one step of the history, called ``name``."""
+    _steps[id(db)] = name
+    try:
+        yield
+    finally:
+        del _steps[id(db)]
+
+
 def commit(db: sqlite3.Connection, edit: Edit) -> None:
     """Make the edit and enter it in the history; edits without changes leave no trace."""
     if not edit.changes:
         return
     _make(db, edit)
+    name = edit.name
+    if id(db) in _steps:
+        name, _steps[id(db)] = _steps[id(db)], ""
     db.execute("DELETE FROM history WHERE undone = 1")
     db.execute(
         "INSERT INTO history (name, changes, created) VALUES (?, ?, ?)",
-        (edit.name, edit.to_json(), time.time()),
+        (name, edit.to_json(), time.time()),
     )
 
 
@@ -51,30 +71,47 @@ def _oldest_undone(db: sqlite3.Connection) -> sqlite3.Row | None:
 
 def undo(db: sqlite3.Connection) -> Edit | None:
     """Take back the newest edit that holds; None where there is none."""
-    row = _newest_done(db)
-    if row is None:
-        return None
-    edit = Edit.from_json(row["name"], row["changes"])
-    _make(db, edit.inverse())
-    db.execute("UPDATE history SET undone = 1 WHERE id = ?", (row["id"],))
-    return edit
+    taken: list[Edit] = []
+    while (row := _newest_done(db)) is not None:
+        edit = Edit.from_json(row["name"], row["changes"])
+        _make(db, edit.inverse())
+        db.execute("UPDATE history SET undone = 1 WHERE id = ?", (row["id"],))
+        taken.insert(0, edit)
+        if row["name"]:
+            break
+    return _whole(taken)
 
 
 def redo(db: sqlite3.Connection) -> Edit | None:
     """Make the oldest edit taken back again; None where there is none."""
-    row = _oldest_undone(db)
-    if row is None:
-        return None
-    edit = Edit.from_json(row["name"], row["changes"])
-    _make(db, edit)
-    db.execute("UPDATE history SET undone = 0 WHERE id = ?", (row["id"],))
-    return edit
+    made: list[Edit] = []
+    while (row := _oldest_undone(db)) is not None and not (made and row["name"]):
+        edit = Edit.from_json(row["name"], row["changes"])
+        _make(db, edit)
+        db.execute("UPDATE history SET undone = 0 WHERE id = ?", (row["id"],))
+        made.append(edit)
+    return _whole(made)
+
+
+def _whole(parts: list[Edit]) -> Edit | None:
+    """The edit that a step's rows make together."""
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    return Edit(parts[0].name, tuple(change for part in parts for change in part.changes))
+
+
+def _step_id(db: sqlite3.Connection, row: sqlite3.Row) -> int:
+    """The id of the row that the step of ``row`` begins with, by which the step is known."""
+    found = db.execute(
+        "SELECT MAX(id) FROM history WHERE name <> '' AND id <= ?", (row["id"],)
+    ).fetchone()
+    return int(found[0] or 0)
 
 
 def go_to(db: sqlite3.Connection, entry_id: int) -> list[Edit]:
     """Undo or redo until ``entry_id`` is the newest edit that holds; the edits on the way."""
     way: list[Edit | None] = []
-    while (row := _newest_done(db)) is not None and row["id"] > entry_id:
+    while (row := _newest_done(db)) is not None and _step_id(db, row) > entry_id:
         way.append(undo(db))
     while (row := _oldest_undone(db)) is not None and row["id"] <= entry_id:
         way.append(redo(db))

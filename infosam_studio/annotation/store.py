@@ -153,11 +153,18 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction: committed at the end, and undone where anything is raised."""
+        """A write transaction: committed at the end, and undone where anything is raised.
+
+        One within another is part of it.
+        """
         db = self._write
         if db is None:
             raise ProjectError(f"{self.path} is open for reading only; open it for writing first.")
         with self._write_lock, storage_errors(self.path):
+            nested = db.in_transaction  # one of this thread, which holds the lock
+            if nested:
+                yield db
+                return
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db

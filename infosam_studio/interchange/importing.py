@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from infosam_studio.annotation.masks import Rle
 from infosam_studio.annotation.model import ClassRecord, ImageRecord, ObjectRecord
@@ -156,7 +155,7 @@ def run_import(
         raise StudioError(f"There is nothing at {source}; name the file or folder of labels.")
     report = ImportReport(format, source)
     context = _context(project, options, report.problems, progress, cancelled)
-    with _one_step(project, f"Import {source.name}"):
+    with project.bulk(f"Import {source.name}"):
         writer = _Writer(project, context, report)
         for found in reader(source, context):
             stop_if(cancelled)
@@ -169,11 +168,6 @@ def run_import(
         report.notes.append(f"{context.images.outside} paths lead outside, matched by their end")
     report.seconds = time.monotonic() - report.started
     return report
-
-
-def _one_step(project: Project, name: str) -> AbstractContextManager[Any]:
-    bulk = getattr(project, "bulk", None)
-    return nullcontext() if bulk is None else cast(AbstractContextManager[Any], bulk(name))
 
 
 def _keep(project: Project, key: str, fresh: Mapping[str, Any]) -> None:

@@ -185,10 +185,9 @@ class _Window:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                if not self._cut_off(error):
+                # Whether the file is cut off here shows in _skip_broken, by its brackets.
+                if not self._cut_off(error) or not self._grow():
                     raise _Broken(error.msg) from error
-                if not self._grow():
-                    raise JsonProblem(f"{self.name} is cut off {self.where()}.") from error
                 continue
             except RecursionError as error:
                 raise _Broken("nested too deeply") from error
@@ -201,9 +200,6 @@ class _Window:
             return value
 
     def _cut_off(self, error: json.JSONDecodeError) -> bool:
-        if self._ended:
-            # Broken in the middle, or cut off: the same difference, at the end of the file.
-            return error.pos >= len(self._text) - 1 or "Unterminated" in error.msg
         return error.pos >= len(self._text) - MARGIN or "Unterminated" in error.msg
 
     def _grow(self) -> bool:
