@@ -31,9 +31,7 @@ def crop_and_turn(
     return np.ascontiguousarray(image), np.ascontiguousarray(atoms)
 
 
-def scale_to(
-    image: Image, atoms: Atoms, size: int, stretch: float = 1.0
-) -> tuple[Image, Atoms]:
+def scale_to(image: Image, atoms: Atoms, size: int, stretch: float = 1.0) -> tuple[Image, Atoms]:
     """Scale so that the longest side is ``size``; ``stretch`` changes the aspect a little."""
     h, w = atoms.shape
     height, width = h * stretch, w / stretch
@@ -81,7 +79,8 @@ def _curves(rng: np.random.Generator) -> NDArray[np.uint8]:
     curve = (level - middle) * gain + middle + rng.normal(0, 0.08) + rng.normal(0, 0.03, 3)
     if rng.random() < 0.15:
         curve = 1 - curve
-    return (np.clip(curve, 0, 1) * 255).astype(np.uint8)[None]
+    table: NDArray[np.uint8] = (np.clip(curve, 0, 1) * 255).astype(np.uint8)[None]
+    return table
 
 
 def _degrade(image: Image, rng: np.random.Generator) -> Image:

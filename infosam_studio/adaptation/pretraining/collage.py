@@ -21,18 +21,16 @@ def collage(rng: np.random.Generator, shape: tuple[int, int], real: RealPatches)
     pieces = [_cut_out(rng, real) for _ in range(2 if repeats else min(count, 6))]
     found = [piece for piece in pieces if piece is not None]
     for _ in range(count if found else 0):
-        picture, alpha = found[int(rng.integers(len(found)))]
+        cut, mask = found[int(rng.integers(len(found)))]
         size = longest * np.exp(rng.normal(0, 0.3))
-        picture, alpha = _transformed(rng, picture, alpha, size)
+        picture, alpha = _transformed(rng, cut, mask, size)
         y = int(rng.uniform(-0.3 * alpha.shape[0], shape[0] - 0.7 * alpha.shape[0]))
         x = int(rng.uniform(-0.3 * alpha.shape[1], shape[1] - 0.7 * alpha.shape[1]))
         canvas.paste(alpha, picture, (y, x))
     return canvas
 
 
-def _cut_out(
-    rng: np.random.Generator, real: RealPatches
-) -> tuple[Float, NDArray[np.bool_]] | None:
+def _cut_out(rng: np.random.Generator, real: RealPatches) -> tuple[Float, NDArray[np.bool_]] | None:
     """A random object or region of a photograph: picture [h,w,3] in 0..1 and mask [h,w]."""
     prepared = real.prepared(rng)
     seen = np.bincount(prepared.atoms.ravel(), minlength=prepared.members.shape[1])

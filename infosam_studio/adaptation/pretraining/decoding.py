@@ -43,21 +43,45 @@ def encode_prompts(
     return sparse, dense
 
 
+def image_positions(sam: Any, grid: tuple[int, int], frames: Tensor | None = None) -> Tensor:
+    """Positional encoding of the embedding, [1 or B,256,h,w] fp32.
+
+    frames [B,3]: image b is seen as a part of a larger one; its point p in 0..1 lies at
+    ``frames[b, :2] + p * frames[b, 2]`` there.
+    """
+    layer = sam.prompt_encoder.pe_layer
+    if frames is None:
+        return cast(Tensor, layer(grid).unsqueeze(0))
+    ys = (torch.arange(grid[0], device=frames.device) + 0.5) / grid[0]
+    xs = (torch.arange(grid[1], device=frames.device) + 0.5) / grid[1]
+    cells = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
+    cells = frames[:, None, None, :2] + cells * frames[:, None, None, 2:]
+    return cast(Tensor, layer._pe_encoding(cells).permute(0, 3, 1, 2))
+
+
 def decode(
-    sam: Any, embeddings: Tensor, sparse: Tensor, dense: Tensor, owner: Tensor
+    sam: Any,
+    embeddings: Tensor,
+    sparse: Tensor,
+    dense: Tensor,
+    owner: Tensor,
+    positions: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """All four masks of every prompt.
 
     embeddings [B,256,h,w], sparse [N,T,256], dense [N or 1,256,h,w], owner [N] int64 (the
-    image of each prompt) -> logits [N,4,4h,4w] fp32, predicted IoU [N,4] fp32.
+    image of each prompt), positions as :func:`image_positions` gives them (default: of a whole
+    image) -> logits [N,4,4h,4w] fp32, predicted IoU [N,4] fp32.
     """
     decoder = sam.mask_decoder
     count, (h, w) = len(sparse), embeddings.shape[-2:]
-    with torch.autocast(sparse.device.type, enabled=False):
-        image_pe = sam.prompt_encoder.pe_layer((h, w)).unsqueeze(0)
+    if positions is None:
+        with torch.autocast(sparse.device.type, enabled=False):
+            positions = image_positions(sam, (h, w))
     output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([output_tokens.expand(count, -1, -1), sparse], dim=1)
-    image_pe = image_pe.to(embeddings.dtype).expand(count, -1, -1, -1)
+    image_pe = positions.to(embeddings.dtype)
+    image_pe = image_pe[owner] if len(image_pe) > 1 else image_pe.expand(count, -1, -1, -1)
     image = embeddings[owner] + dense.to(embeddings.dtype)
     hidden, keys = decoder.transformer(image, image_pe, tokens)
     pixels = _upscale(decoder, keys)

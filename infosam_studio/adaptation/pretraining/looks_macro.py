@@ -53,7 +53,11 @@ def spotted_leaf(rng: np.random.Generator, shape: tuple[int, int], real: RealPat
         surface_ = coloured(rng, fractal(rng, shape, 12, 3, 0.9), own, rng.uniform(0.01, 0.08))
         spot = blob(rng, centre, size, rng.uniform(1, 2), rng.uniform(0.1, 0.45))
         canvas.paint(
-            [spot], surface_, parent=plate, soft=rng.uniform(0, 0.15 * size), opacity=rng.uniform(0.7, 1)
+            [spot],
+            surface_,
+            parent=plate,
+            soft=rng.uniform(0, 0.15 * size),
+            opacity=rng.uniform(0.7, 1),
         )
     return canvas
 
@@ -144,7 +148,9 @@ def steel(rng: np.random.Generator, shape: tuple[int, int], real: RealPatches) -
         centre = (float(rng.uniform(0, w)), float(rng.uniform(0, h)))
         size = float(np.exp(rng.uniform(np.log(8), np.log(90))))
         if kind == 0:
-            shape_ = blob(rng, centre, size, rng.uniform(3, 14), 0.25, np.pi / 2 + rng.normal(0, 0.08))
+            shape_ = blob(
+                rng, centre, size, rng.uniform(3, 14), 0.25, np.pi / 2 + rng.normal(0, 0.08)
+            )
         elif kind == 1:
             shape_ = stroke(rng, centre, size * rng.uniform(2, 6), rng.uniform(2, 12), 0.3)
         elif kind == 2:
@@ -175,7 +181,9 @@ def person(rng: np.random.Generator, shape: tuple[int, int], real: RealPatches) 
     def limb(y0: float, y1: float, spread: float, wide: float, look: Float) -> None:
         for side in (-1, 1):
             middle = (x + side * spread * unit, top + (y0 + y1) / 2 * unit)
-            shape_ = rectangle(rng, middle, wide * unit, (y1 - y0) * unit, side * rng.normal(0, 0.1))
+            shape_ = rectangle(
+                rng, middle, wide * unit, (y1 - y0) * unit, side * rng.normal(0, 0.1)
+            )
             put([shape_], look)
 
     put([blob(rng, (x, top + 0.6 * unit), 0.75 * unit, 0.8, 0.1)], random_colour(rng, 0.3))
@@ -212,7 +220,8 @@ def mosaic(rng: np.random.Generator, shape: tuple[int, int], real: RealPatches) 
         look = looks[int(rng.integers(len(looks)))]
         shifted = look + rng.normal(0, 0.08, 3).astype(np.float32)
         canvas.image = np.where((canvas.atoms == atom)[..., None], shifted, canvas.image)
-    canvas.image = cv2.GaussianBlur(canvas.image, (0, 0), rng.uniform(0.3, 1.5))
+    blurred = cv2.GaussianBlur(canvas.image, (0, 0), rng.uniform(0.3, 1.5))
+    canvas.image = blurred.astype(np.float32)
     return canvas
 
 

@@ -130,7 +130,9 @@ def ultrasound(rng: np.random.Generator, shape: tuple[int, int], real: RealPatch
     for _ in range(int(rng.integers(2, 9))):
         centre = (float(rng.uniform(0, w)), float(rng.uniform(0.1, 0.9) * h))
         size = float(np.exp(rng.uniform(np.log(9), np.log(70))))
-        outline = blob(rng, centre, size, rng.uniform(1, 2.6), rng.uniform(0, 0.12), rng.normal(0, 0.4))
+        outline = blob(
+            rng, centre, size, rng.uniform(1, 2.6), rng.uniform(0, 0.12), rng.normal(0, 0.4)
+        )
         soft = rng.uniform(0.5, 4)
         if rng.random() < 0.6:
             level, contrast = rng.uniform(0.0, 0.12), 0.02
@@ -150,8 +152,8 @@ def _speckle(rng: np.random.Generator, canvas: Canvas) -> None:
     noise = rng.rayleigh(1.0, (h, w)).astype(np.float32)
     noise = cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.8, 2.2), sigmaY=rng.uniform(0.6, 1.4))
     noise = 1 + (noise - noise.mean()) / noise.std() * rng.uniform(0.1, 0.32)
-    canvas.image = np.clip(canvas.image.clip(0, 1) * noise[..., None], 0, 1)
-    canvas.image = canvas.image ** rng.uniform(0.7, 1.3)
+    bright = np.clip(canvas.image.clip(0, 1) * noise[..., None], 0, 1)
+    canvas.image = np.asarray(bright ** rng.uniform(0.7, 1.3), np.float32)
     if rng.random() < 0.6:
         top, bottom = int(rng.uniform(0, 0.15) * h), int(rng.uniform(0.75, 1) * h)
         for part in (slice(0, top), slice(bottom, h)):
@@ -183,7 +185,9 @@ def skin(rng: np.random.Generator, shape: tuple[int, int], real: RealPatches) ->
     before = canvas.atoms.copy()
     for _ in range(int(rng.choice([0, 0, 5, 25]))):
         hair = stroke(rng, (rng.uniform(0, w), rng.uniform(0, h)), rng.uniform(60, 400), 1.8, 0.8)
-        canvas.paint([hair], np.full(3, rng.uniform(0.05, 0.3), np.float32), counts=False, opacity=0.8)
+        canvas.paint(
+            [hair], np.full(3, rng.uniform(0.05, 0.3), np.float32), counts=False, opacity=0.8
+        )
     canvas.atoms = before
     return canvas
 

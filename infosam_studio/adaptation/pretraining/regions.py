@@ -36,7 +36,7 @@ def region_tree(
 ) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
     """Salient regions of an RGB image [H,W,3]: atoms [H,W] uint16, members [n,atoms+1] bool."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
-    lab = cv2.GaussianBlur(lab, (0, 0), smooth)
+    lab = cv2.GaussianBlur(lab, (0, 0), smooth).astype(np.float32)
     gradient = _gradient(lab)
     atoms = _superpixels(gradient)
     tree = _leaves(lab, atoms)
@@ -139,7 +139,8 @@ def _join(tree: _Tree, a: int, b: int, cost: float) -> int:
     """Add the union of two nodes; returns its index."""
     new = len(tree.area)
     area = tree.area[a] + tree.area[b]
-    tree.colour.append((tree.colour[a] * tree.area[a] + tree.colour[b] * tree.area[b]) / area)
+    mean = (tree.colour[a] * tree.area[a] + tree.colour[b] * tree.area[b]) / area
+    tree.colour.append(mean.astype(np.float32))
     tree.area.append(area)
     tree.born.append(max(cost, tree.born[a], tree.born[b]))
     tree.leaves.append(tree.leaves[a] + tree.leaves[b])

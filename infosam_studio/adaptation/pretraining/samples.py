@@ -24,7 +24,7 @@ from infosam_studio.adaptation.pretraining.prompts import first_click, tight_box
 
 SMALLEST = 30
 LARGEST_SHARE = 0.75
-REGION_SHARE = 0.35
+REGION_SHARE = 0.6
 
 
 @dataclass
@@ -45,9 +45,19 @@ class Samples(Dataset[tuple[NDArray[Any], ...]]):
     """Endless augmented samples from prepared files (or whole images when not augmenting)."""
 
     def __init__(
-        self, files: Sequence[Path], size: int, prompts: int, seed: int, augmented: bool = True
+        self,
+        files: Sequence[Path],
+        size: int,
+        prompts: int,
+        seed: int,
+        augmented: bool = True,
+        photograph_share: float = 0.0,
     ) -> None:
         self.files = list(files)
+        self.photograph_share = photograph_share
+        photographs = [i for i, file in enumerate(self.files) if file.name.startswith("pool")]
+        scenes = [i for i, file in enumerate(self.files) if not file.name.startswith("pool")]
+        self.groups = [photographs or scenes, scenes or photographs]
         self.size, self.prompts, self.seed, self.augmented = size, prompts, seed, augmented
 
     def __getitem__(self, number: int) -> tuple[NDArray[Any], ...]:
@@ -55,7 +65,8 @@ class Samples(Dataset[tuple[NDArray[Any], ...]]):
         rng = np.random.default_rng((self.seed, number, 77))
         first = number % len(self.files)
         if self.augmented:
-            first = int(rng.integers(len(self.files)))
+            group = self.groups[0 if rng.random() < self.photograph_share else 1]
+            first = group[int(rng.integers(len(group)))]
         for attempt in range(1000):
             prepared = load_prepared(self.files[(first + attempt) % len(self.files)])
             sample = self._sample(prepared, rng)

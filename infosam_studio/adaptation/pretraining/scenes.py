@@ -56,7 +56,7 @@ def _finish(rng: np.random.Generator, canvas: Canvas) -> None:
         light = 1 + fractal(rng, canvas.shape, 400, 2) * rng.uniform(0, 0.15)
         image = image * light[..., None]
     if rng.random() < 0.5:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.6))
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.6)).astype(np.float32)
     noise = rng.standard_normal(image.shape).astype(np.float32)
     if rng.random() < 0.5:
         noise = noise.mean(axis=2, keepdims=True) * 1.7

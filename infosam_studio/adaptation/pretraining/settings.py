@@ -36,14 +36,21 @@ class Settings:
     """Share of long steps."""
     box_share: float = 0.3
     """Share of objects whose first prompt is a box."""
-    learning_rate: float = 4e-4
-    last_learning_rate: float = 6e-6
+    part_share: float = 0.6
+    """Share of images below 512 px that are placed as a part of a 512 px image, not as a whole."""
+    learning_rate: float = 8e-4
+    """Of Muon (the matrices) and AdamW (all else)."""
+    last_learning_rate: float = 1e-5
     warmup_steps: int = 150
+    muon_steps: int = 3
+    """Newton-Schulz iterations; 5 is usual, 3 does nearly as well and costs less."""
     weight_decay: float = 0.03
     clip: float = 1.0
     """Largest gradient norm."""
     ema: float = 0.998
     """Decay of the averaged weights, which are the ones evaluated and released."""
+    photograph_share: float = 0.3
+    """Share of pool photographs among the training pictures; the rest are scenes."""
     threads: int = 1
     workers: int = 1
     device: str = "auto"

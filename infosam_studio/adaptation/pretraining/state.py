@@ -35,7 +35,7 @@ def load_state(folder: Path) -> dict[str, Any]:
         raise StudioError(f"There is no run to resume in {folder}: {STATE_FILE} is missing.")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if not {"model", "average", "optimizer", "step", "images"} <= set(state):
+        if not {"model", "average", "optimizers", "step", "images"} <= set(state):
             raise ValueError("it is not a training state")
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,11 +17,13 @@ from infosam_studio.adaptation.pretraining.decoding import (
     POSITIVE,
     decode,
     encode_prompts,
+    image_positions,
 )
 from infosam_studio.adaptation.pretraining.losses import mask_loss, soft_iou
 from infosam_studio.adaptation.pretraining.prompts import corrective_click
 from infosam_studio.adaptation.pretraining.samples import Batch
 from infosam_studio.adaptation.pretraining.settings import Settings
+from infosam_studio.segmentation.starter import EMBEDDING_SIZE
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Prompts:
 def normalise(sam: Any, images: Tensor) -> Tensor:
     """[B,3,S,S] uint8 -> float32, channels last, as SAM's ``preprocess`` does."""
     pixels = images.to(memory_format=torch.channels_last).float()
-    return (pixels - sam.pixel_mean) / sam.pixel_std
+    return cast(Tensor, (pixels - sam.pixel_mean) / sam.pixel_std)
 
 
 def first_prompts(batch: Batch, use_box: Tensor) -> Prompts:
@@ -79,6 +81,21 @@ def corrections(
     )
 
 
+def draw_frames(batch: Batch, share: float, rng: np.random.Generator) -> Tensor:
+    """Where each image lies in the frame of the model's full input: [B,3] x, y, scale.
+
+    A training image smaller than the full input is either a whole image, or a part of one at
+    some offset; then positions have the very scale they will have at full size.
+    """
+    count, cells = len(batch.images), batch.images.shape[-1] // 16
+    scale = cells / EMBEDDING_SIZE
+    frames = np.tile(np.array([0.0, 0.0, 1.0], np.float32), (count, 1))
+    for row in np.nonzero(rng.random(count) < (share if scale < 1 else 0.0))[0]:
+        offset = rng.integers(0, EMBEDDING_SIZE - cells + 1, 2) / EMBEDDING_SIZE
+        frames[row] = (*offset, scale)
+    return torch.from_numpy(frames).to(batch.images.device)
+
+
 @dataclass
 class StepResult:
     """Loss to back-propagate and what to log (mean IoU of the first and last prompt)."""
@@ -99,16 +116,22 @@ def step(sam: Any, batch: Batch, settings: Settings, rng: np.random.Generator) -
     with torch.autocast(device.type, torch.bfloat16):
         embeddings = sam.image_encoder(normalise(sam, batch.images))
     grid = (embeddings.shape[-2], embeddings.shape[-1])
+    frames = draw_frames(batch, settings.part_share, rng)
+    positions = image_positions(sam, grid, frames)
     wide = batch.targets.float() / 255
     target = F.avg_pool2d(wide, 2)
     prompts, feedback, keep = first_prompts(batch, use_box), None, None
     loss, first, last = torch.zeros((), device=device), 0.0, 0.0
     for number in range(rounds):
-        sparse, dense = encode_prompts(sam, prompts.points, prompts.labels, feedback, grid)
+        placed = frames[owner, None, :2] + prompts.points * frames[owner, None, 2:]
+        sparse, dense = encode_prompts(sam, placed, prompts.labels, feedback, grid)
         with torch.autocast(device.type, torch.bfloat16):
-            logits, scores = decode(sam, embeddings, sparse, dense, owner)
-        single = use_box if number == 0 else torch.ones_like(use_box)
-        part, best, ious = _round_loss(logits, scores, target, single)
+            logits, scores = decode(sam, embeddings, sparse, dense, owner, positions)
+        if number == 0:
+            part, best, ious = _first_loss(logits, scores, target, use_box)
+        else:
+            logits = logits[:, :1]
+            part, best, ious = _later_loss(logits, scores[:, :1], target)
         loss = loss + part * (1.0 if number == 0 else 0.7)
         picked = ious.gather(1, best[:, None]).mean().item()
         first, last = (picked, picked) if number == 0 else (first, picked)
@@ -130,14 +153,14 @@ def _thin_out(count: int, share: float, rng: np.random.Generator) -> np.ndarray[
     return np.sort(rng.permutation(count)[: max(4, int(count * share))])
 
 
-def _round_loss(
-    logits: Tensor, scores: Tensor, target: Tensor, single: Tensor
+def _first_loss(
+    logits: Tensor, scores: Tensor, target: Tensor, use_box: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss of one round, the mask to go on with [N], and IoU of all four masks [N,4].
+    """Loss of the first round, the mask to go on with [N], and IoU of all four masks [N,4].
 
-    Without ``single`` the best of the three candidates learns (and mask 0 along with it, so that
-    it too may answer a first click); the candidate with the best predicted IoU goes on, as in
-    the protocol. With ``single`` only mask 0 counts.
+    After a click the best of the three candidates learns (and mask 0 along with it, so that it
+    too may answer a first click); the candidate with the best predicted IoU goes on, as in the
+    protocol. After a box only mask 0 counts.
     """
     losses = mask_loss(logits, target)
     ious = soft_iou(logits, target)
@@ -145,8 +168,15 @@ def _round_loss(
     spread = losses[:, 1:].mean(dim=1)
     ambiguous = 0.95 * least + 0.05 * spread + 0.35 * losses[:, 0]
     regression = (scores - ious).square()
-    ranked = torch.where(single, regression[:, 0], regression.mean(dim=1))
-    masks = torch.where(single, losses[:, 0], ambiguous)
+    ranked = torch.where(use_box, regression[:, 0], regression.mean(dim=1))
+    masks = torch.where(use_box, losses[:, 0], ambiguous)
     chosen = 1 + scores[:, 1:].argmax(dim=1)
-    best = torch.where(single, torch.zeros_like(chosen), chosen)
-    return (masks + ranked).mean(), best, ious
+    best = torch.where(use_box, torch.zeros_like(chosen), chosen)
+    return (masks + 2.0 * ranked).mean(), best, ious
+
+
+def _later_loss(logits: Tensor, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss of mask 0 after a correction: logits [N,1,h,w], scores [N,1]."""
+    ious = soft_iou(logits, target)
+    loss = mask_loss(logits, target).mean() + (scores - ious).square().mean()
+    return loss, torch.zeros(len(logits), dtype=torch.long, device=logits.device), ious

@@ -36,7 +36,7 @@ def fractal(
         cols = max(2, int(w * stretch / period) + 2)
         grid = rng.standard_normal((min(rows, h), min(cols, w))).astype(np.float32)
         total += roughness**octave * cv2.resize(grid, (w, h), interpolation=cv2.INTER_CUBIC)
-    return ((total - total.mean()) / (total.std() + 1e-6)).astype(np.float32)
+    return np.asarray((total - total.mean()) / (total.std() + 1e-6), np.float32)
 
 
 def random_colour(rng: np.random.Generator, saturation: float | None = None) -> Float:
@@ -44,7 +44,8 @@ def random_colour(rng: np.random.Generator, saturation: float | None = None) -> 
     hue = rng.uniform(0, 360)
     full = rng.uniform(0, 0.9) if saturation is None else saturation
     hsv = np.array([[[hue, full, rng.uniform(0.1, 0.95)]]], np.float32)
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0].astype(np.float32)
+    rgb: Float = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0].astype(np.float32)
+    return rgb
 
 
 def near_colour(rng: np.random.Generator, colour: Float, spread: float) -> Float:
@@ -69,7 +70,8 @@ def pattern(rng: np.random.Generator, shape: tuple[int, int]) -> Float:
     if kind == 3:
         grain = rng.standard_normal(shape).astype(np.float32)
         blurred = cv2.GaussianBlur(grain, (0, 0), rng.uniform(0.5, 3.0))
-        return (blurred / (blurred.std() + 1e-6)).astype(np.float32)
+        spread = float(blurred.std())
+        return np.asarray(blurred / (spread + 1e-6), np.float32)
     warp = fractal(rng, shape, 120.0, 3) * rng.uniform(0, 6)
     ys, xs = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(4), np.log(40)))
@@ -78,7 +80,7 @@ def pattern(rng: np.random.Generator, shape: tuple[int, int]) -> Float:
     if kind == 5:
         across = (-np.sin(angle) * xs + np.cos(angle) * ys + warp) * (2 * np.pi / period)
         wave = wave * np.sin(across) * 1.4
-    return (wave * 1.4).astype(np.float32)
+    return np.asarray(wave * 1.4, np.float32)
 
 
 class RealPatches:
@@ -94,9 +96,7 @@ class RealPatches:
         """A random prepared photograph."""
         return load_prepared(self.files[int(rng.integers(len(self.files)))])
 
-    def patch(
-        self, rng: np.random.Generator, shape: tuple[int, int], least: float = 0.12
-    ) -> Float:
+    def patch(self, rng: np.random.Generator, shape: tuple[int, int], least: float = 0.12) -> Float:
         """A crop of at least that share of a side, scaled to ``shape``: [H,W,3] in 0..1."""
         image = self.prepared(rng).image
         h, w = image.shape[:2]

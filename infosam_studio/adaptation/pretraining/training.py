@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from infosam_studio.adaptation.pretraining.evaluation import evaluate_files
+from infosam_studio.adaptation.pretraining.optimizers import make_optimizers
 from infosam_studio.adaptation.pretraining.samples import Batch, Samples, batches
 from infosam_studio.adaptation.pretraining.settings import Phase, Settings
 from infosam_studio.adaptation.pretraining.state import load_state, save_state
@@ -24,7 +26,8 @@ from infosam_studio.adaptation.pretraining.steps import step
 from infosam_studio.errors import StudioError
 
 CURVE_FILE = "curve.jsonl"
-BEST_FILE = "best.safetensors"
+BEST_FILE, LAST_FILE = "best.safetensors", "last.safetensors"
+RECIPE_FILE = "recipe.json"
 GPU_BATCH = 16
 
 
@@ -41,6 +44,13 @@ def split_files(files: list[Path], every: int) -> tuple[list[Path], list[Path]]:
     return [file for file in files if file not in set(held_out)] or files, held_out
 
 
+def prepared_files(cache: Path) -> list[Path]:
+    """Every prepared picture below a cache folder, kinds mixed, in a fixed order."""
+    files = sorted(cache.glob("*/*.npz"))
+    random.Random(3).shuffle(files)
+    return files
+
+
 class Run:
     """One pre-training run in a folder."""
 
@@ -52,19 +62,24 @@ class Run:
         self.sam = sam.to(self.device).train()
         self.average = {k: v.detach().clone() for k, v in sam.state_dict().items()}
         self.train_files, self.held_out = split_files(files, settings.held_out_every)
-        self.optimizer = torch.optim.AdamW(
-            _groups(sam, settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.98)
-        )
+        self.optimizers = make_optimizers(sam, settings)
         self.step, self.images, self.seconds, self.best = 0, 0, 0.0, -1.0
         self.recent: list[tuple[float, float, float]] = []
+        self.stopping = False
         out.mkdir(parents=True, exist_ok=True)
+        (out / RECIPE_FILE).write_text(json.dumps(asdict(settings), indent=1) + "\n")
+
+    def stop(self) -> None:
+        """Ask the run to save and end after the step in progress."""
+        self.stopping = True
 
     def resume(self) -> None:
         """Continue from the folder's saved state."""
         state = load_state(self.out)
         self.sam.load_state_dict(state["model"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(stored)
         self.step, self.images = int(state["step"]), int(state["images"])
         self.seconds, self.best = float(state["seconds"]), float(state["best"])
         torch.set_rng_state(state["torch_rng"])
@@ -76,7 +91,7 @@ class Run:
             {
                 "model": self.sam.state_dict(),
                 "average": self.average,
-                "optimizer": self.optimizer.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "step": self.step,
                 "images": self.images,
                 "seconds": self.seconds,
@@ -114,7 +129,7 @@ class Run:
         logged = saved = evaluated = time.monotonic()
         stream: Iterator[Batch] = iter(())
         phase: Phase | None = None
-        while self.progress < 1:
+        while self.progress < 1 and not self.stopping:
             started = time.monotonic()
             if self.phase() != phase:
                 phase = self.phase()
@@ -131,13 +146,19 @@ class Run:
             if now - saved > self.settings.save_minutes * 60:
                 self.save()
                 saved = time.monotonic()
-        scores = self.evaluate()
         self.save()
-        return scores
+        if self.stopping:
+            say("stopped on request; continue with --resume")
+            return {}
+        return self.evaluate()
 
     def _stream(self, phase: Phase) -> Iterator[Batch]:
         samples = Samples(
-            self.train_files, phase.size, self.settings.prompts, self.settings.seed
+            self.train_files,
+            phase.size,
+            self.settings.prompts,
+            self.settings.seed,
+            photograph_share=self.settings.photograph_share,
         )
         count = phase.images * self._batch_factor()
         return batches(samples, self.images, count, self.settings.workers)
@@ -145,13 +166,14 @@ class Run:
     def _train_step(self, batch: Batch) -> None:
         rng = np.random.default_rng((self.settings.seed, self.step, 99))
         batch = Batch(*(t.to(self.device, non_blocking=True) for t in vars(batch).values()))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
         result = step(self.sam, batch, self.settings, rng)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.sam.zero_grad(set_to_none=True)
         result.loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.sam.parameters(), self.settings.clip)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate()
+            optimizer.step()
         self.step += 1
         self.images += len(batch.images)
         self._update_average()
@@ -170,7 +192,7 @@ class Run:
         loss, first, last = np.mean(self.recent, axis=0)
         self.recent.clear()
         left = self.seconds * (1 / max(self.progress, 1e-6) - 1)
-        _say(
+        say(
             f"step {self.step}  images {self.images}  {phase.size}px  loss {loss:.3f}  "
             f"iou first {first:.3f} last {last:.3f}  lr {self.learning_rate():.1e}  "
             f"{self.images / max(self.seconds, 1e-6):.1f} images/s  "
@@ -192,24 +214,18 @@ class Run:
         record |= {"size": self.phase().size}
         with (self.out / CURVE_FILE).open("a") as stream:
             stream.write(json.dumps(record | scores) + "\n")
-        _say("held out: " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
-        save_file(_contiguous(self.average), str(self.out / "last.safetensors"))
+        say("held out: " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+        save_file(_contiguous(self.average), str(self.out / LAST_FILE))
         if score > self.best:
             self.best = score
             save_file(_contiguous(self.average), str(self.out / BEST_FILE))
         return scores
 
 
-def _groups(sam: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Weight decay on matrices and kernels only."""
-    matrices = [p for p in sam.parameters() if p.ndim > 1]
-    others = [p for p in sam.parameters() if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
-
-
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """One progress line with the time of day, on stderr."""
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
