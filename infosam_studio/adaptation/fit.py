@@ -184,7 +184,7 @@ class Loop:
 
     def _fraction(self, progress: Progress) -> float:
         """How much of the training is done, by steps or by time, whichever is further."""
-        fraction = progress.step / self.trainer.plan.steps
+        fraction = progress.step / self.trainer.plan.schedule_steps
         limit = self._limit(progress)
         if limit is not None:
             fraction = max(fraction, progress.seconds / max(limit, 1e-3))

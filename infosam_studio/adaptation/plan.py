@@ -106,7 +106,14 @@ class TrainingPlan:
     validate_every: int = 15
     patience: int = 4
     precision: str = "fp32"
+    epochs: int = 0
     seed: int = 0
+
+    @property
+    def schedule_steps(self) -> int:
+        """Steps over which the learning rate falls; the official script counts one batch more
+        per epoch than it trains."""
+        return self.steps + self.epochs if self.recipe == "paper" else self.steps
 
     @property
     def information(self) -> bool:
@@ -161,6 +168,7 @@ def paper_plan(*, method: str, images: int, epochs: int | None, image_size: int)
         steps=max(1, images // batch) * (epochs or 10),
         batch=batch,
         micro_batch=1,
+        epochs=epochs or 10,
         first_block=2,
         canvas=image_size,
         patience=10**6,

@@ -162,8 +162,13 @@ class Trainer:
         self.notice("not-finite", text)
         return Step(losses, math.nan, skipped=True)
 
-    def _gradients(self, items: Sequence[Item], draws: Draws) -> dict[str, float]:
-        """Fill ``.grad`` of everything trained with this process's part of the gradient."""
+    def _gradients(
+        self, items: Sequence[Item], draws: Draws | None, recorded: Prompts | None = None
+    ) -> dict[str, float]:
+        """Fill ``.grad`` of everything trained with this process's part of the gradient.
+
+        Prompts come from ``draws``, or are those ``recorded`` for the whole batch.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         mine = self.spread.share(len(items))
         cuts = [
@@ -172,7 +177,14 @@ class Trainer:
         ]
         whole = len(cuts) == 1
         with torch.set_grad_enabled(whole):
-            passes = [self._pass(items[cut], draws.part(cut)) for cut in cuts]
+            passes = [
+                self._pass(
+                    items[cut],
+                    None if draws is None else draws.part(cut),
+                    None if recorded is None else tuple(p.part(cut) for p in recorded),
+                )
+                for cut in cuts
+            ]
         (rows_s, rows_t), information = self._information(passes)
         for index, cut in enumerate(cuts):
             part = passes[index]
