@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from infosam_studio.errors import Cancelled, StudioError
-from infosam_studio.segmentation import geometry
+from infosam_studio.segmentation import enlarge, fast_decoder, geometry
 from infosam_studio.segmentation.adapter_folder import AdapterFolder, Undo, apply_to
 from infosam_studio.segmentation.checkpoints import LoadedModel
 from infosam_studio.segmentation.embedding_cache import DiskCache, Embedding, MemoryCache
+from infosam_studio.segmentation.fast_attention import best_precision, install
 from infosam_studio.segmentation.prompts import (
     EmbeddingKey,
     ImageIdentity,
@@ -48,9 +49,11 @@ BATCH_CPU, BATCH_GPU = 8, 64
 class Predictor:
     """Answers prompts on images with one model and at most one adapter.
 
-    ``precision`` is that of the encoder, "fp32" or "bf16"; prompt encoder and decoder always
-    run in fp32. With ``round_fp16`` (the default) masks are decoded from the fp16-rounded
-    embedding even when it was just computed, so that a cached one gives the same bits.
+    ``precision`` is that of the encoder: "fp32", "bf16", or "auto" for the quicker one on this
+    device; prompt encoder and decoder always run in fp32. ViT attention is replaced by an equal
+    one that needs less time and memory (`fast_attention`). With ``round_fp16`` (the default)
+    masks are decoded from the fp16-rounded embedding even when it was just computed, so that a
+    cached one gives the same bits.
     """
 
     def __init__(
@@ -63,8 +66,10 @@ class Predictor:
         disk: DiskCache | None = None,
         round_fp16: bool = True,
     ) -> None:
+        if precision == "auto":
+            precision = best_precision(device)
         if precision not in ("fp32", "bf16"):
-            raise StudioError(f"Precision {precision} is unknown: choose fp32 or bf16.")
+            raise StudioError(f"Precision {precision} is unknown: choose auto, fp32 or bf16.")
         self.model = model
         self.device = torch.device(device)
         self.precision = precision
@@ -72,6 +77,7 @@ class Predictor:
         self.memory = MemoryCache(memory_bytes)
         self.disk = disk if round_fp16 else None
         self.sam = model.sam.to(self.device).eval().requires_grad_(False)
+        install(self.sam.image_encoder)
         self._undo: Undo | None = None
         self._dense_pe: Tensor | None = None
 
@@ -212,12 +218,13 @@ class Predictor:
             sparse, dense = self.sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
             if self._dense_pe is None:
                 self._dense_pe = self.sam.prompt_encoder.get_dense_pe()
-            low_res, scores = self.sam.mask_decoder(
-                image_embeddings=embedding.features,
-                image_pe=self._dense_pe,
-                sparse_prompt_embeddings=sparse,
-                dense_prompt_embeddings=dense,
-                multimask_output=multimask,
+            low_res, scores = fast_decoder.decode(
+                self.sam.mask_decoder,
+                features=embedding.features,
+                position=self._dense_pe,
+                sparse=sparse,
+                dense=dense,
+                multimask=multimask,
             )
         return low_res.clone(), scores.clone()
 
@@ -269,6 +276,8 @@ class Predictor:
     def _enlarge(self, low_res: Tensor, frame: geometry.Frame) -> NDArray[np.bool_]:
         threshold = float(self.sam.mask_threshold)
         size = int(self.sam.image_encoder.img_size)
+        if self.device.type == "cpu":
+            return enlarge.to_image(low_res.float().numpy(), frame, size, threshold)
         with torch.inference_mode():
             mask = geometry.enlarge_mask(low_res, frame, size, threshold)
         result: NDArray[np.bool_] = mask.cpu().numpy()

@@ -1,0 +1,164 @@
+"""Attention for SAM's ViT encoders that never holds a matrix of all pairs of positions.
+
+SAM adds a decomposed relative position bias to every attention score: for query q and key k at
+rows and columns (h, w) it is ``q·Rh[hq - hk] + q·Rw[wq - wk]``. That sum is a dot product of its
+own, of the two vectors ``q·Rh[hq - ·]``, ``q·Rw[wq - ·]`` with one-hot vectors of the key's row
+and column. So it can be appended to the channels of queries and keys, and fused attention then
+computes biased scores exactly. Where no gradient is wanted on a CPU in fp32, it is quicker to
+work through the scores in pieces that fit the processor's cache.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from infosam_studio.segmentation.upstream import segment_anything_modules
+
+# Scores of one piece: 4 MB in fp32.
+PIECE = 2**20
+
+
+class FastAttention(nn.Module):
+    """Stands in for segment_anything's ``Attention`` on the very same parameters.
+
+    Never built: `install` turns existing layers into it, so hooks, LoRA layers and the state
+    dict stay what they are.
+    """
+
+    qkv: nn.Module
+    proj: nn.Module
+    num_heads: int
+    scale: float
+    use_rel_pos: bool
+    rel_pos_h: Tensor
+    rel_pos_w: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,H,W,C] -> the same shape."""
+        batch, height, width, channels = x.shape
+        count, size = height * width, channels // self.num_heads
+        qkv = self.qkv(x).view(batch, count, 3, self.num_heads, size)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        if not self.use_rel_pos:
+            y = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        else:
+            by_row = torch.einsum("bnhwc,hkc->bnhwk", _grid(q, height), self._table(0, height, q))
+            by_column = torch.einsum("bnhwc,wkc->bnhwk", _grid(q, height), self._table(1, width, q))
+            by_row, by_column = by_row.flatten(2, 3), by_column.flatten(2, 3)
+            if _in_pieces(q):
+                y = _pieces(q * self.scale, k, v, by_row, by_column)
+            else:
+                y = _appended(q * self.scale, k, v, by_row, by_column)
+        y = y.transpose(1, 2).reshape(batch, height, width, channels)
+        return cast(Tensor, self.proj(y))
+
+    def _table(self, axis: int, size: int, like: Tensor) -> Tensor:
+        """Embedding of the distance between two rows (or columns), [size,size,C]."""
+        vectors = self.rel_pos_w if axis else self.rel_pos_h
+        if len(vectors) != 2 * size - 1:
+            # Upstream stretches a table that was made for another size of image.
+            vectors = F.interpolate(vectors.T[None], size=2 * size - 1, mode="linear")[0].T
+        place = torch.arange(size, device=like.device)
+        return vectors[place[:, None] - place[None, :] + size - 1].to(like.dtype)
+
+
+def _grid(q: Tensor, height: int) -> Tensor:
+    return q.view(*q.shape[:2], height, q.shape[2] // height, q.shape[3])
+
+
+def _in_pieces(q: Tensor) -> bool:
+    return q.device.type == "cpu" and q.dtype == torch.float32 and not q.requires_grad
+
+
+def _appended(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
+    """Fused attention over channels extended by the bias; [B,heads,N,C] each, q scaled."""
+    rows, columns = by_row.shape[-1], by_column.shape[-1]
+    one_row = torch.eye(rows, dtype=k.dtype, device=k.device).repeat_interleave(columns, 0)
+    one_column = torch.eye(columns, dtype=k.dtype, device=k.device).repeat(rows, 1)
+    extra = torch.cat([one_row, one_column], -1).expand(*k.shape[:2], -1, -1)
+    q = torch.cat([q, by_row, by_column], -1)
+    k = torch.cat([k, extra], -1)
+    # The fused kernels want values as wide as keys.
+    wide = F.pad(v, (0, rows + columns))
+    return F.scaled_dot_product_attention(q, k, wide, scale=1.0)[..., : v.shape[-1]]
+
+
+def _pieces(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
+    """The same without gradient, a few rows of scores at a time."""
+    batch, heads, count, size = q.shape
+    q, v, keys = q.flatten(0, 1), v.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
+    by_row, by_column = by_row.flatten(0, 1), by_column.flatten(0, 1)
+    rows, columns = by_row.shape[-1], by_column.shape[-1]
+    together = min(len(q), max(1, PIECE // count**2))
+    length = min(count, max(1, PIECE // count))
+    buffer = q.new_empty(together * length * count)
+    result = torch.empty_like(q)
+    for first in range(0, len(q), together):
+        part = slice(first, min(first + together, len(q)))
+        for start in range(0, count, length):
+            lines = slice(start, min(start + length, count))
+            shape = (part.stop - first, lines.stop - start, count)
+            scores = buffer[: shape[0] * shape[1] * count].view(shape)
+            torch.bmm(q[part, lines], keys[part], out=scores)
+            grid = scores.view(*shape[:2], rows, columns)
+            grid += by_row[part, lines, :, None]
+            grid += by_column[part, lines, None, :]
+            result[part, lines] = torch.bmm(torch.softmax(scores, -1), v[part])
+    return result.view(batch, heads, count, size)
+
+
+class FastPatchEmbed(nn.Module):
+    """Stands in for segment_anything's ``PatchEmbed``; its tokens lie one behind the other.
+
+    Upstream's result is a transposed view, and that order of memory is handed on through every
+    residual, so each of the 24 norms first copies its input.
+    """
+
+    proj: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,3,S,S] -> [B,S/16,S/16,C]."""
+        return cast(Tensor, self.proj(x)).permute(0, 2, 3, 1).contiguous()
+
+
+def install(encoder: nn.Module) -> int:
+    """Give a ViT encoder's layers their quick classes; returns how many attentions changed.
+
+    Other architectures are left alone: theirs is fused already. Doing it twice is harmless.
+    """
+    return _exchange(encoder, _upstream_classes())
+
+
+def uninstall(encoder: nn.Module) -> int:
+    """Give every layer its own class back; returns how many attentions changed."""
+    return _exchange(encoder, {fast: plain for plain, fast in _upstream_classes().items()})
+
+
+def _exchange(encoder: nn.Module, classes: Mapping[type, type]) -> int:
+    changed = [module for module in encoder.modules() if type(module) in classes]
+    for module in changed:
+        module.__class__ = classes[type(module)]
+    return sum("Attention" in type(module).__name__ for module in changed)
+
+
+def _upstream_classes() -> dict[type, type]:
+    name = f"{segment_anything_modules().modeling.__name__}.image_encoder"
+    upstream: Any = importlib.import_module(name)
+    return {upstream.Attention: FastAttention, upstream.PatchEmbed: FastPatchEmbed}
+
+
+def best_precision(device: str | torch.device = "cpu") -> str:
+    """The encoder precision that is quickest without visible loss here: "bf16" or "fp32"."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if kind != "cpu":
+        return "fp32"
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return "bf16" if any(getattr(torch.cpu, name, bool)() for name in checks) else "fp32"
