@@ -14,6 +14,7 @@ ADD_COLOR = QColor("#1fa971")
 REMOVE_COLOR = QColor("#e5484d")
 BOX_COLOR = QColor("#ffffff")
 SMALL_ENOUGH_TO_REFINE = 400_000
+COMPLEX = 4000
 
 
 def outline(crop: Crop) -> QPainterPath:
@@ -80,8 +81,14 @@ class OutlineItem(QGraphicsItem):
         option: QStyleOptionGraphicsItem,
         widget: QWidget | None = None,
     ) -> None:
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing, self._halo or self._dashed)
         painter.setBrush(Qt.BrushStyle.NoBrush)
+        if self._path.elementCount() > COMPLEX:
+            # Wide or smooth strokes of a frayed mask take seconds; hairlines take none.
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+            painter.setPen(_pen(self._color, 1.0))
+            painter.drawPath(self._path)
+            return
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, self._halo or self._dashed)
         if self._halo:
             painter.setPen(_pen(QColor(255, 255, 255, 230), self._width + 2.0))
             painter.drawPath(self._path)
