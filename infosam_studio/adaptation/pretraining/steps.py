@@ -158,19 +158,19 @@ def _first_loss(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss of the first round, the mask to go on with [N], and IoU of all four masks [N,4].
 
-    After a click the best of the three candidates learns (and mask 0 along with it, so that it
-    too may answer a first click); the candidate with the best predicted IoU goes on, as in the
-    protocol. After a box only mask 0 counts.
+    After a click the best of the three candidates learns, and so does the one with the best
+    predicted IoU, which is what the user sees and goes on with (and mask 0, so that it too may
+    answer a first click). After a box only mask 0 counts.
     """
     losses = mask_loss(logits, target)
     ious = soft_iou(logits, target)
     least, _ = losses[:, 1:].min(dim=1)
-    spread = losses[:, 1:].mean(dim=1)
-    ambiguous = 0.95 * least + 0.05 * spread + 0.35 * losses[:, 0]
+    chosen = 1 + scores[:, 1:].argmax(dim=1)
+    shown = losses.gather(1, chosen[:, None])[:, 0]
+    ambiguous = 0.65 * least + 0.35 * shown + 0.35 * losses[:, 0]
     regression = (scores - ious).square()
     ranked = torch.where(use_box, regression[:, 0], regression.mean(dim=1))
     masks = torch.where(use_box, losses[:, 0], ambiguous)
-    chosen = 1 + scores[:, 1:].argmax(dim=1)
     best = torch.where(use_box, torch.zeros_like(chosen), chosen)
     return (masks + 2.0 * ranked).mean(), best, ious
 
