@@ -127,7 +127,7 @@ class EventWriter:
             self._stream.write(line + "\n")
             self._stream.flush()
         except (BrokenPipeError, ValueError):
-            self._stream = None  # type: ignore[assignment]
+            self._stream = None
 
 
 def claim_stdout() -> IO[str] | None:
