@@ -1,0 +1,482 @@
+"""The adaptation study: how much a few labels help, by method, on real images.
+
+One cell is (domain, labelled images N, method, seed); each finished cell is one JSON line, and
+cells already in the file are skipped, so the study can be stopped and gone on with at any time.
+
+    python -m tests.benchmarks.adaptation_study run --out study.jsonl [--domains nuclei wbc]
+    python -m tests.benchmarks.adaptation_study report --out study.jsonl --to FOLDER
+
+Images come from ``--data`` or ``$INFOSAM_STUDIO_DATA``. Development domains (on which everything
+may be tuned) are nuclei, wbc, coffee_leaf and cracks; the others are run once, frozen, with
+``--report-domains``. Methods ``infosam`` and ``lora`` differ in alpha and beta alone: the same
+seeds, samples, order, steps, rank and learning rates. No gate, no early stop: fixed steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from infosam_studio.adaptation.adapters import Student, make_student
+from infosam_studio.adaptation.encoders import depth_of
+from infosam_studio.adaptation.evaluation import evaluate_objects
+from infosam_studio.adaptation.features import FeatureStore
+from infosam_studio.adaptation.gate import ObjectScore, clustered_interval, summary
+from infosam_studio.adaptation.plan import TrainingPlan, studio_plan
+from infosam_studio.adaptation.relation import RelationModule, load_relation
+from infosam_studio.adaptation.rollout import Roller
+from infosam_studio.adaptation.sampler import Sampler
+from infosam_studio.adaptation.samples import LabelledImage, Sample, evaluation_objects
+from infosam_studio.adaptation.targets import TargetStore
+from infosam_studio.adaptation.training import Trainer
+from infosam_studio.annotation import masks
+from infosam_studio.annotation._cv2 import cv2
+from infosam_studio.annotation.images import ViewSettings, content_hash
+from infosam_studio.resource_files import resource_path
+from infosam_studio.segmentation.adapter_folder import AdapterFolder, AdapterManifest
+from infosam_studio.segmentation.checkpoints import load_checkpoint
+from infosam_studio.segmentation.embedding_cache import DiskCache
+from infosam_studio.segmentation.predictor import Predictor
+from infosam_studio.segmentation.prompts import Prompt
+
+DEVELOPMENT = ("nuclei", "wbc", "coffee_leaf", "cracks")
+REPORT = ("ultrasound", "skin_lesion", "roads", "steel_defects", "clothing", "crop_weed")
+METHODS = ("decoder", "lora", "infosam")
+LABELS = (1, 5, 10)
+CLICKS = 8
+# Background clicks keep this far from every object, in pixels of the encoder's square.
+BACKGROUND_DISTANCE = 20
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A domain's images and objects by part."""
+
+    name: str
+    images: Mapping[int, LabelledImage]
+    train: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+
+def load_domain(data: Path, name: str) -> Domain:
+    """Read a domain folder: images, index maps and META.json."""
+    meta = json.loads((data / name / "META.json").read_text("utf-8"))
+    images: dict[int, LabelledImage] = {}
+    parts: dict[str, list[Sample]] = {"train": [], "test": []}
+    for number, item in enumerate(meta["items"]):
+        path = data / name / item["image"]
+        index = np.asarray(Image.open(data / name / item["mask"]))
+        height, width = index.shape
+        images[number] = LabelledImage(
+            number, path, path.name, content_hash(path), ViewSettings(), height, width
+        )
+        for value in np.unique(index[index > 0]):
+            mask = index == value
+            key = number * 10_000 + int(value)
+            area = int(mask.sum())
+            sample = Sample(key, number, 1, masks.encode(mask), True, area)
+            parts[item["split"]].append(sample)
+    return Domain(name, images, tuple(parts["train"]), tuple(parts["test"]))
+
+
+def few_images(domain: Domain, count: int, seed: int, most: int) -> list[Sample]:
+    """The objects of ``count`` training images drawn by the seed, at most ``most`` per image."""
+    ids = sorted({sample.image_id for sample in domain.train})
+    rng = np.random.default_rng([seed, 77])
+    kept = {ids[place] for place in rng.permutation(len(ids))[:count]}
+    chosen: list[Sample] = []
+    for image in sorted(kept):
+        own = [sample for sample in domain.train if sample.image_id == image]
+        chosen += [own[place] for place in sorted(rng.permutation(len(own))[:most])]
+    return chosen
+
+
+def plan_of(method: str, speed: str, predictor: Predictor, seed: int, changes: Any) -> TrainingPlan:
+    """The app's own plan for this method, with the steps and changes of the study."""
+    sam = predictor.sam
+    plan = studio_plan(
+        method=method,
+        speed=speed,
+        depth=depth_of(sam),
+        image_size=int(sam.image_encoder.img_size),
+        device=predictor.device,
+        seed=seed,
+    )
+    allowed = {key: value for key, value in changes.items() if key not in ("alpha", "beta")}
+    if method == "infosam":
+        allowed = dict(changes)
+    return replace(plan, **allowed)
+
+
+def relation_of(plan: TrainingPlan, predictor: Predictor, seed: int) -> RelationModule | None:
+    """The shipped relation module where there is one, else a fresh one."""
+    if not plan.information:
+        return None
+    torch.manual_seed(seed + 1)
+    path = resource_path("models", "relation.safetensors")
+    fresh = predictor.model.info.architecture != "starter" or not path.is_file()
+    return RelationModule() if fresh else load_relation(path)
+
+
+def train(
+    predictor: Predictor, domain: Domain, samples: Sequence[Sample], plan: TrainingPlan
+) -> tuple[AdapterFolder, dict[str, Any]]:
+    """Train one cell; returns the version (in memory) and what it cost."""
+    start, cpu = time.monotonic(), time.process_time()
+    predictor.load_adapter(None)
+    student = make_student(
+        predictor.sam,
+        recipe="studio",
+        rank=plan.rank,
+        first_block=plan.first_block,
+        seed=plan.seed,
+    )
+    try:
+        trainer = make_trainer(predictor, student, domain, plan)
+        sampler = Sampler(samples, batch=plan.batch, views=plan.views, seed=plan.seed)
+        losses: list[Mapping[str, float]] = []
+        for step in range(plan.steps):
+            trainer.set_progress(step, step / plan.steps)
+            rng = sampler.generator(step)
+            losses.append(trainer.step(sampler.batch(step, rng), rng).losses)
+    finally:
+        student.detach()
+    last = losses[-10:]
+    cost = {
+        "train_seconds": round(time.monotonic() - start, 1),
+        "train_cpu_seconds": round(time.process_time() - cpu, 1),
+        "losses": {key: float(np.mean([row[key] for row in last])) for key in last[0]},
+    }
+    return in_memory(predictor, student), cost
+
+
+def make_trainer(
+    predictor: Predictor, student: Student, domain: Domain, plan: TrainingPlan
+) -> Trainer:
+    """The app's own trainer on a domain's images."""
+    store = FeatureStore(
+        predictor,
+        list(domain.images.values()),
+        split=student.split,
+        first_block=student.first_block,
+        precision=plan.precision,
+    )
+    store.base_model = student.base_model
+    size = int(predictor.sam.image_encoder.img_size)
+    return Trainer(
+        student,
+        relation_of(plan, predictor, plan.seed),
+        store,
+        TargetStore(image_size=size, side=plan.canvas),
+        Roller(predictor.sam, plan),
+        plan,
+    )
+
+
+def in_memory(predictor: Predictor, student: Student) -> AdapterFolder:
+    """The trained version as the predictor takes it, without a folder on disk."""
+    info = predictor.model.info
+    manifest = AdapterManifest(
+        name="cell",
+        checkpoint=info.name,
+        checkpoint_sha256=info.sha256,
+        acts_on_encoder=student.acts_on_encoder,
+    )
+    folder = AdapterFolder(Path("cell"), manifest)
+    folder.__dict__.update(tensors=student.tensors(), relation={}, config=student.peft_config)
+    return folder
+
+
+def test_scores(predictor: Predictor, domain: Domain, most: int) -> list[ObjectScore]:
+    """The protocol on at most ``most`` test objects, the same ones for every cell."""
+    chosen, _, _ = evaluation_objects(domain.test, most)
+    return evaluate_objects(predictor, list(domain.images.values()), chosen, clicks=CLICKS)
+
+
+test_scores.__test__ = False  # type: ignore[attr-defined]
+
+
+def promptability(predictor: Predictor, domain: Domain, clicks: int = 40) -> float:
+    """Share of background clicks that return a training-class object (IoU at least 0.5)."""
+    rng = np.random.default_rng(5)
+    images = sorted({sample.image_id for sample in domain.test})
+    hits = asked = 0
+    for image_id in images:
+        own = [masks.decode(s.mask) for s in domain.test if s.image_id == image_id]
+        spots = _background(np.any(own, axis=0), int(predictor.sam.image_encoder.img_size))
+        if len(spots) == 0:
+            continue
+        image = domain.images[image_id]
+        embedding = predictor.encode(image.read(), image.identity)
+        for y, x in spots[rng.permutation(len(spots))[: max(1, clicks // len(images))]]:
+            prompt = Prompt.from_clicks([(x, y, 1)])
+            answer = predictor.predict(embedding, prompt, multimask=True, candidates="best")
+            mask = answer.masks[0]
+            hits += any(_iou(mask, obj) >= 0.5 for obj in own)
+            asked += 1
+    return hits / asked if asked else 0.0
+
+
+def _background(objects: Any, size: int) -> Any:
+    """(y, x) of pixels far enough from every object."""
+    scale = size / max(objects.shape)
+    free = np.pad((~objects).astype(np.uint8), 0)
+    distance = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.argwhere(distance * scale >= BACKGROUND_DISTANCE)
+
+
+def _iou(one: Any, two: Any) -> float:
+    union = np.count_nonzero(one | two)
+    return np.count_nonzero(one & two) / union if union else 0.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the study; ``method`` "base" is the model without adaptation."""
+
+    domain: str
+    labels: int
+    method: str
+    speed: str
+    seed: int
+
+    def key(self) -> str:
+        """A name that is equal for equal cells."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def cells(args: argparse.Namespace) -> Iterator[Cell]:
+    """All cells in the order in which they are worth most."""
+    for domain in args.domains:
+        yield Cell(domain, 0, "base", "none", 0)
+    for seed in range(args.seeds):
+        for labels in sorted(args.labels, reverse=True):
+            for domain in args.domains:
+                for method in args.methods:
+                    yield Cell(domain, labels, method, args.speed, seed)
+
+
+def run_cell(
+    cell: Cell, predictor: Predictor, domains: Mapping[str, Domain], args: argparse.Namespace
+) -> dict[str, Any]:
+    """Train and test one cell; the line that is kept."""
+    domain = domains[cell.domain]
+    line: dict[str, Any] = {**asdict(cell), "model": predictor.model.info.sha256[:12]}
+    predictor.load_adapter(None)
+    if cell.method != "base":
+        samples = few_images(domain, cell.labels, cell.seed, args.objects_per_image)
+        plan = plan_of(cell.method, cell.speed, predictor, cell.seed, args.changes)
+        folder, cost = train(predictor, domain, samples, plan)
+        predictor.load_adapter(folder)
+        line |= {"steps": plan.steps, "objects": len(samples), "changes": args.changes, **cost}
+    scores = test_scores(predictor, domain, args.objects)
+    line |= {"test_objects": len(scores), **summary(scores)}
+    line["per_object"] = [
+        [s.object_id, s.image_id, s.clicks_to(0.85), round(s.ious[0], 4), round(s.ious[2], 4)]
+        for s in scores
+    ]
+    if args.forgetting:
+        line["promptability"] = promptability(predictor, domain)
+        others = [domains[name] for name in args.domains if name != cell.domain]
+        line["others"] = {
+            other.name: summary(test_scores(predictor, other, 10)) for other in others
+        }
+    return line
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The cells done so far; a torn last line is left out."""
+    lines = []
+    if path.is_file():
+        for text in path.read_text("utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                continue
+    return lines
+
+
+def _key_of(line: Mapping[str, Any]) -> str:
+    return Cell(*(line[k] for k in ("domain", "labels", "method", "speed", "seed"))).key()
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run every cell that is not in the file yet, until ``--minutes`` are over."""
+    torch.set_num_threads(args.threads)
+    done = {_key_of(line) for line in read_lines(args.out)}
+    waiting = [cell for cell in cells(args) if cell.key() not in done]
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    cache = DiskCache(args.cache) if args.cache else None
+    predictor = Predictor(load_checkpoint(args.model), disk=cache)
+    domains = {name: load_domain(args.data, name) for name in args.domains}
+    start = time.monotonic()
+    for number, cell in enumerate(waiting):
+        if time.monotonic() - start > 60 * args.minutes:
+            print(f"time is over, {len(waiting) - number} cells left", file=sys.stderr)
+            break
+        line = run_cell(cell, predictor, domains, args)
+        with args.out.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+        short = {k: line.get(k) for k in ("noc85", "noc90", "box_miou", "train_cpu_seconds")}
+        print(cell.key(), line["miou_at"][:3], short, flush=True)
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    """A table (Markdown) and, where matplotlib is there, a plot."""
+    lines = read_lines(args.out)
+    text = table(lines) + "\n" + contrasts(lines)
+    print(text)
+    if args.to is not None:
+        args.to.mkdir(parents=True, exist_ok=True)
+        (args.to / "adaptation_study.md").write_text(text, encoding="utf-8")
+        plot(lines, args.to / "adaptation_study.png")
+    return 0
+
+
+def table(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Mean over seeds of every (domain, labels, method, speed)."""
+    rows = ["| domain | images | method | seeds | IoU@1 | IoU@3 | NoC@85 | box IoU | CPU s |"]
+    rows.append("|---|---|---|---|---|---|---|---|---|")
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for line in lines:
+        key = (line["domain"], line["labels"], line["method"], line["speed"])
+        groups.setdefault(key, []).append(line)
+    for (domain, labels, method, speed), own in sorted(groups.items()):
+        name = method if speed in ("none", "full") else f"{method} ({speed})"
+        values = [
+            np.mean([line["miou_at"][0] for line in own]),
+            np.mean([line["miou_at"][2] for line in own]),
+            np.mean([line["noc85"] for line in own]),
+            np.mean([line["box_miou"] for line in own]),
+            np.mean([line.get("train_cpu_seconds", 0) for line in own]),
+        ]
+        numbers = " | ".join(f"{v:.3f}" for v in values[:2])
+        numbers += f" | {values[2]:.2f} | {values[3]:.3f} | {values[4]:.0f}"
+        rows.append(f"| {domain} | {labels} | {name} | {len(own)} | {numbers} |")
+    return "\n".join(rows) + "\n"
+
+
+def contrasts(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Paired differences between methods, clustered by test image within each domain."""
+    known = {_key_of(line): line for line in lines}
+    out = []
+    for one, two in (("infosam", "lora"), ("infosam", "decoder"), ("lora", "decoder")):
+        for labels in sorted({line["labels"] for line in lines if line["labels"]}):
+            gains, clusters = _paired(known, one, two, labels)
+            if len(gains):
+                low, high = clustered_interval(gains, clusters)
+                out.append(
+                    f"* {one} against {two}, {labels} images: IoU@1 {gains.mean():+.4f} "
+                    f"(90 % interval {low:+.4f} to {high:+.4f}, {len(gains)} object pairs)"
+                )
+    return "\n".join(out) + "\n"
+
+
+def _paired(
+    known: Mapping[str, Mapping[str, Any]], one: str, two: str, labels: int
+) -> tuple[Any, Any]:
+    gains, clusters = [], []
+    for line in known.values():
+        if line["method"] != one or line["labels"] != labels:
+            continue
+        cell = Cell(line["domain"], labels, two, line["speed"], line["seed"])
+        other = known.get(cell.key())
+        if other is None:
+            continue
+        before = {row[0]: row for row in other["per_object"]}
+        base = 1000 * (sorted(DEVELOPMENT + REPORT).index(line["domain"]) + 1)
+        for row in line["per_object"]:
+            gains.append(row[3] - before[row[0]][3])
+            clusters.append(base + row[1])
+    return np.array(gains), np.array(clusters)
+
+
+def plot(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """IoU after one click against labelled images, one panel per domain."""
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+    except ImportError:
+        print("matplotlib is not installed: no plot", file=sys.stderr)
+        return
+    names = sorted({line["domain"] for line in lines})
+    figure, axes = pyplot.subplots(1, len(names), figsize=(3.2 * len(names), 3), squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
+        own = [line for line in lines if line["domain"] == name]
+        base = [line["miou_at"][0] for line in own if line["method"] == "base"]
+        for method in METHODS:
+            points = sorted({line["labels"] for line in own if line["method"] == method})
+            values = [
+                [r["miou_at"][0] for r in own if r["method"] == method and r["labels"] == n]
+                for n in points
+            ]
+            start = [0] if base else []
+            means = base[:1] + [float(np.mean(v)) for v in values]
+            axis.plot(start + points, means, marker="o", label=method)
+        axis.set_title(name)
+        axis.set_xlabel("labelled images")
+    axes[0][0].set_ylabel("IoU after 1 click")
+    axes[0][0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of the study."""
+    top = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    verbs = top.add_subparsers(dest="verb", required=True)
+    work = verbs.add_parser("run")
+    named = os.environ.get("INFOSAM_STUDIO_DATA")
+    work.add_argument("--data", type=Path, default=Path(named) if named else None)
+    work.add_argument("--out", type=Path, required=True)
+    work.add_argument("--model", default="starter")
+    work.add_argument("--domains", nargs="+", default=list(DEVELOPMENT))
+    work.add_argument("--report-domains", action="store_true")
+    work.add_argument("--labels", nargs="+", type=int, default=list(LABELS))
+    work.add_argument("--methods", nargs="+", default=list(METHODS))
+    work.add_argument("--speed", default="full")
+    work.add_argument("--seeds", type=int, default=3)
+    work.add_argument("--objects", type=int, default=60, help="test objects per domain")
+    work.add_argument("--objects-per-image", type=int, default=12)
+    work.add_argument("--changes", type=json.loads, default={}, help="JSON of plan fields")
+    work.add_argument("--forgetting", action="store_true")
+    work.add_argument("--cache", type=Path, help="folder for embeddings")
+    work.add_argument("--threads", type=int, default=1)
+    work.add_argument("--minutes", type=float, default=1e9)
+    work.set_defaults(action=run)
+    told = verbs.add_parser("report")
+    told.add_argument("--out", type=Path, required=True)
+    told.add_argument("--to", type=Path)
+    told.set_defaults(action=report)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run or report."""
+    args = parser().parse_args(argv)
+    if args.verb == "run":
+        if args.data is None:
+            print("name the images with --data or INFOSAM_STUDIO_DATA", file=sys.stderr)
+            return 2
+        if args.report_domains:
+            args.domains = list(REPORT)
+    action: Any = args.action
+    return int(action(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
