@@ -11,7 +11,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from infosam_studio.annotation.edits import Change, Edit
@@ -19,10 +19,10 @@ from infosam_studio.annotation.history import (
     HistoryEntry,
     commit,
     go_to,
-    one_step,
     redo,
     undo,
 )
+from infosam_studio.annotation.images import natural_order
 from infosam_studio.annotation.model import (
     CLASS_COLORS,
     IMAGE_STATES,
@@ -45,17 +45,27 @@ _OBJECTS = "SELECT * FROM objects"
 _IN_ORDER = " ORDER BY image_id, z, id"
 
 
+@dataclass(frozen=True)
+class _Bulk:
+    """A step of several edits while it is being made; ``after``: the history's row before it."""
+
+    name: str
+    after: int
+
+
 class Document:
     """The labels in a store. All methods may be called from any thread."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._bulk: _Bulk | None = None
 
     # Images
 
     def images(self) -> list[ImageRecord]:
-        """All images in the order they were added."""
-        return [image_from_row(row) for row in self._store.rows("SELECT * FROM images ORDER BY id")]
+        """All images in natural order of their paths (2 before 10), folder by folder."""
+        found = [image_from_row(row) for row in self._store.rows("SELECT * FROM images")]
+        return sorted(found, key=lambda image: (natural_order(image.path), image.page, image.id))
 
     def image(self, image_id: int) -> ImageRecord:
         """One image; ProjectError where there is none of that id."""
@@ -83,7 +93,7 @@ class Document:
             for image_id in ids:
                 before = image_from_row(_get(db, "images", image_id))
                 changes += _update("images", image_id, image_row(before), before, fields, image_row)
-            commit(db, Edit(name or _image_edit_name(fields), tuple(changes)))
+            self._commit(db, Edit(name or _image_edit_name(fields), tuple(changes)))
         return [self.image(image_id) for image_id in ids]
 
     # Classes
@@ -114,7 +124,7 @@ class Document:
                 used.append(record.color)
                 added.append(record)
             changes = tuple(Change("classes", c.id, None, class_row(c)) for c in added)
-            commit(db, Edit(name, changes))
+            self._commit(db, Edit(name, changes))
         return added
 
     def update_class(self, class_id: int, name: str | None = None, **fields: Any) -> ClassRecord:
@@ -127,7 +137,7 @@ class Document:
             _check_class(db, after, [])
             changes = _update("classes", class_id, class_row(before), before, fields, class_row)
             label = f"Rename class to {after.name}" if name is not None else "Change class"
-            commit(db, Edit(label, tuple(changes)))
+            self._commit(db, Edit(label, tuple(changes)))
         return after
 
     def rename_class(self, class_id: int, name: str) -> ClassRecord:
@@ -149,7 +159,7 @@ class Document:
                 was, now = {"class_id": class_id}, {"class_id": into}
                 changes += [Change("objects", row["id"], was, now) for row in rows]
                 changes.append(Change("classes", class_id, class_row(merged), None))
-            commit(db, Edit(f"Merge classes into {target.name}", tuple(changes)))
+            self._commit(db, Edit(f"Merge classes into {target.name}", tuple(changes)))
 
     def delete_class(self, class_id: int) -> None:
         """Delete a class with all its objects, as one edit."""
@@ -159,7 +169,7 @@ class Document:
             changes = [_removal(row) for row in rows.fetchall()]
             changes += _emptied(db, changes)
             changes.append(Change("classes", class_id, class_row(record), None))
-            commit(db, Edit(f"Delete class {record.name}", tuple(changes)))
+            self._commit(db, Edit(f"Delete class {record.name}", tuple(changes)))
 
     # Objects
 
@@ -246,7 +256,7 @@ class Document:
             inserts = [Change("objects", o.id, None, object_row(o)) for o in added]
             changes += removals + inserts
             changes += _begun(db, added) + _emptied(db, removals, added)
-            commit(db, Edit(name, tuple(changes)))
+            self._commit(db, Edit(name, tuple(changes)))
             if clear_draft:
                 db.execute("DELETE FROM draft")
         return added
@@ -259,18 +269,32 @@ class Document:
         EditConflict, and nothing changed, where a row is not as the edit expects it.
         """
         with self._store.transaction() as db:
-            commit(db, edit)
+            self._commit(db, edit)
 
     @contextmanager
     def bulk(self, name: str) -> Iterator[None]:
         """Make all edits within one transaction and one step to undo, called ``name``.
 
         For imports: the edits may be many and together too large for memory. Other threads wait
-        with their edits; reading, also here, shows the state before until the end. Where
-        anything is raised nothing has happened.
+        with their edits, and read the state before until the end. Where anything is raised
+        nothing has happened. The unfinished object and settings take part.
         """
-        with self._store.transaction() as db, one_step(db, name):
-            yield
+        with self._store.transaction() as db:
+            if self._bulk is not None:
+                raise RuntimeError("a bulk edit cannot hold another")
+            self._bulk = _Bulk(name, _next_id(db, "history") - 1)
+            try:
+                yield
+            finally:
+                self._bulk = None
+
+    def _commit(self, db: sqlite3.Connection, edit: Edit) -> None:
+        bulk = self._bulk
+        if bulk is None:
+            commit(db, edit)
+        else:
+            begun = db.execute("SELECT 1 FROM history WHERE id > ? LIMIT 1", (bulk.after,))
+            commit(db, Edit(bulk.name, edit.changes), continues=begun.fetchone() is not None)
 
     def undo(self) -> Edit | None:
         """Take back the newest edit that holds; returns it, or None where there is none."""
@@ -293,7 +317,7 @@ class Document:
     def history(self) -> list[HistoryEntry]:
         """All edits from the oldest on, those taken back last."""
         rows = self._store.rows(
-            "SELECT id, name, created, undone FROM history WHERE name <> '' ORDER BY id"
+            "SELECT id, name, created, undone FROM history WHERE continues = 0 ORDER BY id"
         )
         return [HistoryEntry(r["id"], r["name"], r["created"], bool(r["undone"])) for r in rows]
 

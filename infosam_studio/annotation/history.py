@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from infosam_studio.annotation.edits import Change, Edit, EditConflict
@@ -25,33 +23,18 @@ class HistoryEntry:
     undone: bool
 
 
-# Connections that are writing one step in several edits, with the name of the next row. A row
-# without a name goes on with the step of the row before it.
-_steps: dict[int, str] = {}
+def commit(db: sqlite3.Connection, edit: Edit, *, continues: bool = False) -> None:
+    """Make the edit and enter it in the history; edits without changes leave no trace.
 
-
-@contextmanager
-def one_step(db: sqlite3.Connection, name: str) -> Iterator[None]:
-    """All edits entered within are one step of the history, called ``name``."""
-    _steps[id(db)] = name
-    try:
-        yield
-    finally:
-        del _steps[id(db)]
-
-
-def commit(db: sqlite3.Connection, edit: Edit) -> None:
-    """Make the edit and enter it in the history; edits without changes leave no trace."""
+    ``continues``: as part of the step before it, to be undone together with that.
+    """
     if not edit.changes:
         return
     _make(db, edit)
-    name = edit.name
-    if id(db) in _steps:
-        name, _steps[id(db)] = _steps[id(db)], ""
     db.execute("DELETE FROM history WHERE undone = 1")
     db.execute(
-        "INSERT INTO history (name, changes, created) VALUES (?, ?, ?)",
-        (name, edit.to_json(), time.time()),
+        "INSERT INTO history (name, changes, created, continues) VALUES (?, ?, ?, ?)",
+        (edit.name, edit.to_json(), time.time(), int(continues)),
     )
 
 
@@ -77,7 +60,7 @@ def undo(db: sqlite3.Connection) -> Edit | None:
         _make(db, edit.inverse())
         db.execute("UPDATE history SET undone = 1 WHERE id = ?", (row["id"],))
         taken.insert(0, edit)
-        if row["name"]:
+        if not row["continues"]:
             break
     return _whole(taken)
 
@@ -85,7 +68,7 @@ def undo(db: sqlite3.Connection) -> Edit | None:
 def redo(db: sqlite3.Connection) -> Edit | None:
     """Make the oldest edit taken back again; None where there is none."""
     made: list[Edit] = []
-    while (row := _oldest_undone(db)) is not None and not (made and row["name"]):
+    while (row := _oldest_undone(db)) is not None and (row["continues"] or not made):
         edit = Edit.from_json(row["name"], row["changes"])
         _make(db, edit)
         db.execute("UPDATE history SET undone = 0 WHERE id = ?", (row["id"],))
@@ -103,7 +86,7 @@ def _whole(parts: list[Edit]) -> Edit | None:
 def _step_id(db: sqlite3.Connection, row: sqlite3.Row) -> int:
     """The id of the row that the step of ``row`` begins with, by which the step is known."""
     found = db.execute(
-        "SELECT MAX(id) FROM history WHERE name <> '' AND id <= ?", (row["id"],)
+        "SELECT MAX(id) FROM history WHERE continues = 0 AND id <= ?", (row["id"],)
     ).fetchone()
     return int(found[0] or 0)
 

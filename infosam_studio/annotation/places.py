@@ -74,7 +74,7 @@ def _in_user_data(images: Path) -> Path:
     # there is always a name a file system accepts.
     number = hashlib.sha256(os.fsencode(images)).hexdigest()[:10]
     name = "".join(c if c.isalnum() or c in " ._-" else "_" for c in images.name[:40]) or "images"
-    root = Path(platformdirs.user_data_dir("InfoSAM Studio", appauthor=False))
+    root = Path(platformdirs.user_data_dir("infosam-studio", appauthor=False))
     return root / "projects" / f"{name}-{number}{SUFFIX}"
 
 

@@ -83,7 +83,8 @@ CREATE TABLE history (
     name TEXT NOT NULL,
     changes TEXT NOT NULL,
     created REAL NOT NULL,
-    undone INTEGER NOT NULL DEFAULT 0
+    undone INTEGER NOT NULL DEFAULT 0,
+    continues INTEGER NOT NULL DEFAULT 0 -- whether this goes on with the step of the row before
 );
 CREATE INDEX history_undone ON history (undone, id);
 CREATE TABLE draft (
@@ -132,13 +133,14 @@ def _stamp(db: sqlite3.Connection, version: int) -> None:
 
 
 def _from_1_to_2(db: sqlite3.Connection) -> None:
-    """The unfinished object, views, foreign fields, and what tells a changed image file."""
+    """The unfinished object, views, foreign fields, large steps, changed image files."""
     for statement in (
         "ALTER TABLE images ADD COLUMN view TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE images ADD COLUMN file_size INTEGER NOT NULL DEFAULT -1",
         "ALTER TABLE images ADD COLUMN file_mtime INTEGER NOT NULL DEFAULT -1",
         "ALTER TABLE classes ADD COLUMN supercategory TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE objects ADD COLUMN extra TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE history ADD COLUMN continues INTEGER NOT NULL DEFAULT 0",
         "CREATE INDEX objects_class ON objects (class_id)",
         "CREATE INDEX images_sha256 ON images (sha256)",
         "CREATE TABLE draft (id INTEGER PRIMARY KEY CHECK (id = 1), "

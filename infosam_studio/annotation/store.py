@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS: Final = 1.0
 _BUSY_SECONDS: Final = 5.0
+_ROLLBACK_PART: Final = ["ROLLBACK TO part", "RELEASE part"]
 _LOG_LIMIT: Final = 64 * 2**20  # the write-ahead log is cut back to this once it is done with
 
 
@@ -49,14 +50,13 @@ class Store:
         read: sqlite3.Connection,
         write: sqlite3.Connection | None,
         wal: bool,
-        temporary: Path | None = None,
     ) -> None:
         self.path = path
         self.wal = wal
         self._read = read
         self._write = write
-        self._temporary = temporary
         self._write_lock = threading.RLock()
+        self._writing_thread: int | None = None
         # Without the log a second connection would only get in the first one's way.
         self._read_lock = self._write_lock if write is read else threading.RLock()
         self._checkpoints: _Checkpoints | None = None
@@ -86,12 +86,17 @@ class Store:
         with storage_errors(path), contextlib.ExitStack() as undo:
             db = _connect(path, "rw")
             undo.callback(db.close)
+            if not wal:
+                # A file that was last used with the log can be opened without the memory it
+                # shares between processes, which this drive lacks, only if nobody else is let in.
+                db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            # Nothing is written before it is known to be a sound project of a known version.
+            version = read_version(db, path)
+            _quick_check(db, path)
             wal = _set_journal(db, wal)
             db.execute(f"PRAGMA synchronous = {'NORMAL' if wal else 'FULL'}")
             db.execute("PRAGMA wal_autocheckpoint = 0")
             db.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
-            version = read_version(db, path)
-            _quick_check(db, path)
             if version < SCHEMA_VERSION:
                 _migrate_file(db, path, version)
             read = _connect(path, "ro") if wal else db
@@ -102,18 +107,21 @@ class Store:
     def open_for_reading(cls, path: Path) -> Store:
         """Open without any writing, while another process may write."""
         with storage_errors(path):
-            db, temporary = _connect_read_only(path)
+            db, shared = _connect_read_only(path)
             try:
                 version = read_version(db, path)
-                wal = db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
                 if version < SCHEMA_VERSION:
-                    # An older file may not be changed here: a migrated copy in memory serves.
-                    db, wal = _migrated_copy(db, version), False
+                    # An older file may not be changed here.
+                    db, shared = _loaded(db), False
+                    db.execute("BEGIN")
+                    migrate(db, version)
+                    db.execute("COMMIT")
+                wal = shared and db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
                 db.execute("PRAGMA query_only = ON")
             except BaseException:
                 db.close()
                 raise
-            return cls(path, read=db, write=None, wal=wal, temporary=temporary)
+            return cls(path, read=db, write=None, wal=wal)
 
     def snapshot(self) -> Store:
         """A second store that stays as this one is now, whatever is written meanwhile."""
@@ -142,9 +150,12 @@ class Store:
         return self._write is not None
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        """All rows of a query."""
-        with storage_errors(self.path), self._read_lock:
-            return self._read.execute(sql, values).fetchall()
+        """All rows of a query; within a transaction of this thread, as that has left them."""
+        with storage_errors(self.path):
+            if self._writing_thread == threading.get_ident() and self._write is not None:
+                return self._write.execute(sql, values).fetchall()
+            with self._read_lock:
+                return self._read.execute(sql, values).fetchall()
 
     def row(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Row | None:
         """The first row of a query, or None."""
@@ -155,29 +166,38 @@ class Store:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """A write transaction: committed at the end, and undone where anything is raised.
 
-        One within another is part of it.
+        One within another belongs to it, and is undone alone where only it fails.
         """
         db = self._write
         if db is None:
             raise ProjectError(f"{self.path} is open for reading only; open it for writing first.")
         with self._write_lock, storage_errors(self.path):
-            nested = db.in_transaction  # one of this thread, which holds the lock
-            if nested:
-                yield db
-                return
-            db.execute("BEGIN IMMEDIATE")
+            outer = self._writing_thread is None
+            self._writing_thread = threading.get_ident()
             try:
+                if not outer:
+                    self._require_transaction(db)
+                db.execute("BEGIN IMMEDIATE" if outer else "SAVEPOINT part")
                 yield db
-                db.execute("COMMIT")
+                self._require_transaction(db)
+                db.execute("COMMIT" if outer else "RELEASE part")
             except BaseException:
-                # SQLite may have rolled back by itself (full disk); a failing rollback would
-                # hide the reason.
-                if db.in_transaction:
-                    with contextlib.suppress(sqlite3.Error):
-                        db.execute("ROLLBACK")
+                # A failing rollback would hide the reason.
+                with contextlib.suppress(sqlite3.Error):
+                    if db.in_transaction:
+                        for statement in ["ROLLBACK"] if outer else _ROLLBACK_PART:
+                            db.execute(statement)
                 raise
-        if self._checkpoints is not None:
+            finally:
+                if outer:
+                    self._writing_thread = None
+        if outer and self._checkpoints is not None:
             self._checkpoints.pending.set()
+
+    def _require_transaction(self, db: sqlite3.Connection) -> None:
+        # A full disk may end it from below; then nothing more may be written on its own.
+        if not db.in_transaction:
+            raise ProjectError(f"The work on {self.path} failed before; repeat all of it.")
 
     def storage_problem(self) -> str | None:
         """Why the last edits could not be brought to the drive, or None when all is well."""
@@ -209,8 +229,6 @@ class Store:
             # The last connection to close empties the log into the file and removes it.
             if self._write is not None:
                 self._write.close()
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 class _Checkpoints(threading.Thread):
@@ -247,7 +265,7 @@ class _Checkpoints(threading.Thread):
         if written != brought_home:
             # A reader still needs the old pages, so they stay, and SQLite has not waited for the
             # drive either: see to it that at least the log is there.
-            _sync_file(self._path.with_name(self._path.name + "-wal"))
+            _sync_file(_log_of(self._path))
 
     def stop(self) -> None:
         self._stopped.set()
@@ -311,9 +329,7 @@ def _set_journal(db: sqlite3.Connection, wal: bool) -> bool:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_IOERR:
                 raise
             log.info("no write-ahead log here: %s", error)
-    # Leaving the log behind needs shared memory, which is just what such a drive lacks, unless
-    # no one else is let in.
-    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
     db.execute("PRAGMA journal_mode = DELETE").fetchone()
     db.execute("PRAGMA locking_mode = NORMAL")
     # Only the next access lets go of the exclusive lock.
@@ -359,32 +375,35 @@ def _migrate_file(db: sqlite3.Connection, path: Path, version: int) -> None:
     )
 
 
-def _migrated_copy(db: sqlite3.Connection, version: int) -> sqlite3.Connection:
-    copy = _in_memory()
-    db.backup(copy)
-    db.close()
-    copy.execute("BEGIN")
-    migrate(copy, version)
-    copy.execute("COMMIT")
-    return copy
-
-
-def _connect_read_only(path: Path) -> tuple[sqlite3.Connection, Path | None]:
-    """A reading connection, and the folder of a temporary copy where only that could be read."""
+def _connect_read_only(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """A reading connection, and whether it is to the file itself (or to a copy in memory)."""
     try:
         db = _connect(path, "ro")
         db.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
-        return db, None
+        return db, True
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        unable = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        if error.sqlite_errorcode & 0xFF not in unable or not path.exists():
             raise
-        if not path.exists():
-            raise
-    # The place cannot be written, so SQLite cannot share the log's index there.
-    journal = path.with_name(path.name + "-wal")
-    if not journal.exists() or journal.stat().st_size == 0:
-        return _connect(path, "ro", immutable=1), None
-    temporary = Path(tempfile.mkdtemp(prefix="infosam-studio-"))
-    for source in (path, journal):
-        shutil.copyfile(source, temporary / source.name)
-    return _connect(temporary / path.name, "rw"), temporary
+    # Nothing can be written there, so SQLite cannot make the memory that readers of the log
+    # share; and a log that a killed writer left behind has to be taken in somewhere else.
+    with tempfile.TemporaryDirectory(prefix="infosam-studio-") as aside:
+        copy = Path(aside, path.name)
+        for source, target in ((path, copy), (_log_of(path), _log_of(copy))):
+            if source.exists():
+                shutil.copyfile(source, target)
+        return _loaded(_connect(copy, "rw")), False
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _loaded(source: sqlite3.Connection) -> sqlite3.Connection:
+    """A copy in memory; the source is closed."""
+    copy = _in_memory()
+    try:
+        source.backup(copy)
+    finally:
+        source.close()
+    return copy

@@ -70,7 +70,7 @@ def from_sqlite(error: sqlite3.Error, path: Path) -> ProjectError | None:
         )
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return StorageFailed(
-            f"{path} could not be read or written ({error}): the last change was not saved; "
+            f"{path} could not be read or written ({error}), so nothing was changed; "
             "check the drive and its permissions."
         )
     return None

@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 from annotation_helpers import write_images
+from hypothesis import settings
 
 from infosam_studio.annotation.project import Project
+
+# How long an example takes says more about the machine's other work than about the code.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 HERE = Path(__file__).parent
 

@@ -127,7 +127,7 @@ def test_bad_files_do_not_stop_the_others(tmp_path: Path) -> None:
     assert len(problems) == len(BAD) + len(KINDS)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(KINDS),
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=12),

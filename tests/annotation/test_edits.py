@@ -33,13 +33,13 @@ def changes(draw: st.DrawFn) -> Change:
 edits = st.builds(Edit, st.text(max_size=10), st.lists(changes(), max_size=3).map(tuple))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(edits)
 def test_an_edit_survives_json(edit: Edit) -> None:
     assert Edit.from_json(edit.name, edit.to_json()) == edit
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(edits)
 def test_the_inverse_of_the_inverse_is_the_edit(edit: Edit) -> None:
     assert edit.inverse().inverse() == edit

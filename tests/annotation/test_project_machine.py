@@ -24,6 +24,7 @@ from infosam_studio.annotation.project import Project
 
 IMAGES = 3
 seeds = st.integers(0, 50)
+chosen_objects = st.lists(st.tuples(st.integers(1, IMAGES), seeds), min_size=1, max_size=3)
 places = st.integers(0, 1000)  # which one, counted modulo how many there are
 
 
@@ -223,4 +224,4 @@ class ProjectMachine(RuleBasedStateMachine):
 
 
 TestProject = ProjectMachine.TestCase
-TestProject.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestProject.settings = settings(max_examples=30, stateful_step_count=30)
