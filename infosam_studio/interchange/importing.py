@@ -25,6 +25,7 @@ from infosam_studio.interchange.reports import (
     IsCancelled,
     Problems,
     Progress,
+    counted,
     never,
     no_progress,
     stop_if,
@@ -165,7 +166,8 @@ def run_import(
         _keep(project, f"interchange.{format}", context.kept)
     report.notes.extend(context.notes)
     if context.images.outside:
-        report.notes.append(f"{context.images.outside} paths lead outside, matched by their end")
+        paths = counted(context.images.outside, "path")
+        report.notes.append(f"{paths} outside the images' folder matched by the end")
     report.seconds = time.monotonic() - report.started
     return report
 

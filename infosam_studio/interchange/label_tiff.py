@@ -46,6 +46,8 @@ def _pages(path: Path, width: int, height: int) -> Iterator[NDArray[Any]]:
         with tifffile.TiffFile(path) as file:
             if len(file.pages) > MAX_PAGES:
                 raise label_maps.BadLabelMap(f"the TIFF has over {MAX_PAGES:,} pages")
+            if not len(file.pages):
+                raise label_maps.BadLabelMap("the TIFF has no page")
             for page in file.pages:
                 if page.shape != (height, width) or page.dtype is None:
                     raise label_maps.BadLabelMap(
