@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QObject
 
+from infosam_studio.ui.mask_ops import OPERATIONS
 from infosam_studio.ui.workbench import Workbench
 
 
@@ -19,6 +20,9 @@ class Commands(QObject):
         if name in self._bench.tools:
             self._bench.tools.use(name)
             self._bench.focus_canvas()
+            return True
+        if name in OPERATIONS:
+            self._bench.editing.run(name)
             return True
         method = getattr(self, f"do_{name}", None)
         if method is None:
@@ -44,11 +48,11 @@ class Commands(QObject):
     # object ------------------------------------------------------------------------------
 
     def do_accept(self, _checked: bool) -> None:
-        if self._bench.drafting.draft is not None:
+        if not self._bench.tools.active.accept() and self._bench.drafting.draft is not None:
             self._bench.drafting.accept()
 
     def do_cancel(self, _checked: bool) -> None:
-        if not self._bench.drafting.cancel():
+        if not self._bench.tools.active.cancel() and not self._bench.drafting.cancel():
             self._bench.document.select(())
 
     def do_delete(self, _checked: bool) -> None:
@@ -64,6 +68,14 @@ class Commands(QObject):
 
     def do_select_all(self, _checked: bool) -> None:
         self._bench.document.select(tuple(self._bench.document.objects))
+
+    # mask --------------------------------------------------------------------------------
+
+    def do_merge(self, _checked: bool) -> None:
+        self._bench.editing.merge()
+
+    def do_subtract(self, _checked: bool) -> None:
+        self._bench.editing.subtract_others()
 
     # images ------------------------------------------------------------------------------
 

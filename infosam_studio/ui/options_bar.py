@@ -94,7 +94,7 @@ class OptionsBar(QFrame):
         row.setSpacing(6)
         label = QLabel("Size")
         self.brush_size = QSlider(Qt.Orientation.Horizontal)
-        self.brush_size.setRange(1, 200)
+        self.brush_size.setRange(1, 400)
         self.brush_size.setFixedWidth(140)
         self.brush_size.setAccessibleName("Brush size")
         self.brush_size.setToolTip("Brush size ([ and ], or Shift and wheel)")
@@ -117,6 +117,7 @@ class OptionsBar(QFrame):
     def show_brush_size(self, size: int) -> None:
         """The brush's diameter in image pixels."""
         self.brush_size.setValue(size)
+        self.brush_resized.emit(size)
         self._brush_text.setText(f"{size} px")
 
     @Slot(int)

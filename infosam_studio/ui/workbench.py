@@ -13,6 +13,7 @@ from infosam_studio.ui.canvas.picture import Picture
 from infosam_studio.ui.canvas.view import CanvasView
 from infosam_studio.ui.document import Document
 from infosam_studio.ui.drafting import Drafting
+from infosam_studio.ui.editing import Editing
 from infosam_studio.ui.inference_messages import (
     Answer,
     EncodeState,
@@ -30,7 +31,10 @@ from infosam_studio.ui.status import StatusLine
 from infosam_studio.ui.thumbnails import Thumbnails
 from infosam_studio.ui.toast import Toast
 from infosam_studio.ui.tools.base import Tool
+from infosam_studio.ui.tools.brush import BrushRing, BrushTool, EraserTool
+from infosam_studio.ui.tools.polygon import PolygonTool
 from infosam_studio.ui.tools.prompt import BoxTool, PromptTool
+from infosam_studio.ui.tools.strokes import CutTool, LassoTool, ScribbleTool
 from infosam_studio.ui.toolset import Toolset
 from infosam_studio.ui.workers_inference import Inference, PredictorMaker, make_predictor
 
@@ -72,6 +76,8 @@ class Workbench(QObject):
         self.toast = Toast(self.view)
         self._lay_out()
         self.layers = CanvasLayers(self.view, self.document, self.drafting)
+        self.editing = Editing(self.document, self.drafting, self.layers, self)
+        self.editing.told.connect(self._note)
         self.tools = Toolset(self.view)
         self._add_tools()
         self.images = ImagesPanel(self.document, self.thumbnails, window)
@@ -93,6 +99,16 @@ class Workbench(QObject):
         parts = (self.view, self.layers, self.document, self.drafting, self.inference)
         self.tools.add(PromptTool(*parts))
         self.tools.add(BoxTool(*parts))
+        ring = BrushRing()
+        self.view.scene().addItem(ring)
+        for kind in (BrushTool, EraserTool):
+            brush = kind(self.view, self.layers, self.editing, ring)
+            brush.size_changed.connect(self.options.show_brush_size)
+            self.tools.add(brush)
+        self.tools.add(LassoTool(self.view, self.layers, self.drafting))
+        self.tools.add(ScribbleTool(self.view, self.layers, self.drafting))
+        self.tools.add(CutTool(self.view, self.layers, self.editing))
+        self.tools.add(PolygonTool(self.view, self.layers, self.editing))
 
     def _connect(self) -> None:
         self.document.current_changed.connect(self._open_current)
@@ -108,6 +124,7 @@ class Workbench(QObject):
         self.view.pointer_moved.connect(self.status.show_pointer)
         self.options.candidate_chosen.connect(self.drafting.choose)
         self.options.hover_toggled.connect(self._set_hover)
+        self.options.brush_resized.connect(self._set_brush_size)
         self.tools.changed.connect(self._tool_changed)
         self.images.state_wanted.connect(self.set_image_state)
         self.objects.refine_wanted.connect(self.drafting.refine)
@@ -259,6 +276,13 @@ class Workbench(QObject):
         tool = self.tools["prompt"]
         if isinstance(tool, PromptTool):
             tool.set_hover(enabled)
+
+    @Slot(int)
+    def _set_brush_size(self, size: int) -> None:
+        """Brush and eraser share their size."""
+        for tool in self.tools.all():
+            if isinstance(tool, BrushTool) and tool.size != size:
+                tool.set_size(size)
 
     # selection ---------------------------------------------------------------------------
 

@@ -71,9 +71,7 @@ def predictor_maker(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, 
 
 
 @pytest.fixture
-def window(
-    qtbot: Any, predictor_maker: Callable[[str, Path | None], Any]
-) -> Iterator[MainWindow]:
+def window(qtbot: Any, predictor_maker: Callable[[str, Path | None], Any]) -> Iterator[MainWindow]:
     """The main window on its welcome page."""
     app = application()
     store = settings()

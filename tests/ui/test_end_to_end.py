@@ -49,9 +49,7 @@ def find_window() -> MainWindow:
 
 
 @needs_starter
-def test_from_main_to_export(
-    qtbot: Any, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_from_main_to_export(qtbot: Any, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     folder = real_images(tmp_path / "images", request)
     settings().setValue("hover", "false")
     outcome: dict[str, Any] = {}

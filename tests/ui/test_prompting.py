@@ -110,9 +110,7 @@ def test_point_is_dragged_and_deleted(qtbot: Any, bench: Workbench) -> None:
     assert len(draft.current.points) == 1
 
 
-def test_a_click_while_the_image_is_being_encoded_is_answered(
-    qtbot: Any, bench: Workbench
-) -> None:
+def test_a_click_while_the_image_is_being_encoded_is_answered(qtbot: Any, bench: Workbench) -> None:
     key(bench, Qt.Key.Key_D)
     image = bench.document.current
     assert image is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from PySide6.QtCore import QObject, QPointF, QRectF, Slot
+from PySide6.QtCore import QObject, QPointF, QRectF, Signal, Slot
 from PySide6.QtGui import QColor
 
 from infosam_studio.annotation.model import ObjectRecord
@@ -12,12 +12,13 @@ from infosam_studio.ui import crops
 from infosam_studio.ui.canvas.marks import OutlineItem, PromptMarks
 from infosam_studio.ui.canvas.overlay import Shape
 from infosam_studio.ui.canvas.view import CanvasView
-from infosam_studio.ui.crops import Crop
+from infosam_studio.ui.crops import Crop, Rect
 from infosam_studio.ui.document import Document
 from infosam_studio.ui.drafting import Drafting
 
 DRAFT_KEY = -1
 HOVER_KEY = -2
+DRAFT_ALPHA = 0.5
 
 
 @dataclass
@@ -34,6 +35,8 @@ class Look:
 
 class CanvasLayers(QObject):
     """Overlay, outlines and prompt marks of one canvas."""
+
+    changed = Signal()
 
     def __init__(self, view: CanvasView, document: Document, drafting: Drafting) -> None:
         super().__init__(view)
@@ -97,6 +100,7 @@ class CanvasLayers(QObject):
                 self._crops[key] = (record, known[1])
                 self._view.overlay.set(key, self._shape(key))
                 self._style_outline(key)
+        self.changed.emit()
 
     def _shows_current(self) -> bool:
         image = self._document.current
@@ -175,7 +179,7 @@ class CanvasLayers(QObject):
     def _draft_shape(self) -> Shape | None:
         if self._draft_crop is None or self._draft_crop.empty:
             return None
-        alpha = 0.0 if self.look.hidden else 0.5
+        alpha = 0.0 if self.look.hidden else DRAFT_ALPHA
         return Shape(self._draft_crop, self._draft_color(), alpha)
 
     @Slot()
@@ -199,15 +203,24 @@ class CanvasLayers(QObject):
         self._view.overlay.set(DRAFT_KEY, self._draft_shape())
         self._style_draft()
 
-    def show_stroke(self, crop: Crop) -> None:
-        """The draft's mask while a stroke is being drawn, before it becomes a step."""
-        self._draft_crop = crop
-        self._view.overlay.set(DRAFT_KEY, self._draft_shape())
+    def show_stroke(self, key: int, crop: Crop, dirty: Rect) -> None:
+        """A mask while a stroke is being drawn, before it is committed."""
+        overlay = self._view.overlay
+        shape = overlay.buffer.shapes.get(key)
+        if shape is None:
+            shape = Shape(crop, self._draft_color(), DRAFT_ALPHA)
+            overlay.buffer.shapes[key] = shape
+        shape.crop = crop
+        outline = self._draft_outline if key == DRAFT_KEY else self._outlines[key]
+        outline.setVisible(False)
+        overlay.buffer.repaint(dirty)
+        overlay.touch(dirty)
 
     def _style_draft(self) -> None:
         crop = self._draft_crop if self._draft_crop is not None else crops.EMPTY
         self._draft_outline.show_crop(crop, self._draft_color(), width=2.0, halo=True)
         self._draft_outline.setVisible(not self.look.hidden)
+        self.changed.emit()
 
     def move_mark(self, index: int, position: QPointF) -> None:
         """A prompt point while it is being dragged."""

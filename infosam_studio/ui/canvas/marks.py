@@ -116,6 +116,8 @@ class PromptMarks(QGraphicsItem):
         self._points: tuple[tuple[float, float, int], ...] = ()
         self._boxes: tuple[tuple[float, float, float, float], ...] = ()
         self._rubber: QRectF | None = None
+        self._stroke: QPainterPath | None = None
+        self._stroke_color = QColor("white")
         self._bounds = QRectF()
         self.setZValue(5)
 
@@ -139,6 +141,11 @@ class PromptMarks(QGraphicsItem):
         self._rubber = rect
         self.update()
 
+    def show_stroke(self, path: QPainterPath | None, color: QColor) -> None:
+        """The line of lasso, scribble or knife while it is being drawn."""
+        self._stroke, self._stroke_color = path, color
+        self.update()
+
     def boundingRect(self) -> QRectF:
         return self._bounds
 
@@ -154,6 +161,11 @@ class PromptMarks(QGraphicsItem):
             _draw_box(painter, QRectF(x0 + 0.5, y0 + 0.5, x1 - x0, y1 - y0), dashed=False)
         if self._rubber is not None:
             _draw_box(painter, self._rubber, dashed=True)
+        if self._stroke is not None:
+            painter.setPen(_pen(QColor(0, 0, 0, 150), 4.0))
+            painter.drawPath(self._stroke)
+            painter.setPen(_pen(self._stroke_color, 2.0))
+            painter.drawPath(self._stroke)
         transform = painter.worldTransform()
         painter.resetTransform()
         for x, y, label in self._points:

@@ -45,6 +45,14 @@ class Tool(QObject):
         """A key while the canvas has the focus; True where the tool used it."""
         return False
 
+    def accept(self) -> bool:
+        """Enter; False accepts the unfinished object."""
+        return False
+
+    def cancel(self) -> bool:
+        """Esc; False drops the unfinished object."""
+        return False
+
     def tab(self, direction: int) -> bool:
         """Tab (1) or Shift+Tab (-1); True where the tool used it."""
         return False
