@@ -35,7 +35,7 @@ DISTRIBUTION = "infosam-studio"
 # Those that break most often, and what is imported to try them; torchvision before peft, which
 # imports it wherever it finds it.
 TRIED = {
-    "opencv-python": "cv2",
+    "opencv-python": "infosam_studio.annotation._cv2",
     "PySide6-Essentials": "PySide6.QtWidgets",
     "torchvision": "torchvision",
     "peft": "peft",
