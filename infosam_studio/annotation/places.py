@@ -59,7 +59,8 @@ _NETWORK: Final = frozenset(
 
 def is_project(folder: Path) -> bool:
     """Whether the folder is a project."""
-    return (folder / DATABASE).is_file()
+    # Unlike pathlib's, this is no error where the name is longer than names may be.
+    return os.path.isfile(folder / DATABASE)
 
 
 def project_folders(images: Path) -> list[Path]:
@@ -80,7 +81,7 @@ def _in_user_data(images: Path) -> Path:
 
 def make_writable(folder: Path) -> bool:
     """Make the folder and see, by trying, whether files can be made in it."""
-    made = not folder.exists()
+    made = not os.path.exists(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -98,7 +99,7 @@ def find_project(path: Path) -> tuple[Path, Path | None]:
     ``path`` is a project, a folder of images, or an image (which stands for its folder).
     ProjectError where there is nothing at ``path``.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise ProjectError(f"{path} does not exist; choose a folder of images or a project.")
     if path.is_file():
         path = path.parent if path.name != DATABASE else path

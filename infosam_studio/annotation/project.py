@@ -126,9 +126,11 @@ class Project(Document):
     def _open_locked(cls, folder: Path, lock: ProjectLock, root: Path | None) -> Project:
         store = Store.open_for_writing(folder / DATABASE, wal=supports_wal(folder))
         try:
-            if root is not None:
-                _keep_images_root(store, folder, root)
-            return cls(folder, store, lock=lock, images_root=_images_root(store, folder))
+            found = _images_root(store, folder) if root is None else root
+            # Also when opening: the pair may have been moved since, and the project alone next.
+            if root is not None or found.is_dir():
+                _keep_images_root(store, folder, found)
+            return cls(folder, store, lock=lock, images_root=found)
         except BaseException:
             store.close()
             raise
@@ -324,9 +326,12 @@ def _keep_setting(store: Store, key: str, value: Any) -> None:
 def _keep_images_root(store: Store, folder: Path, root: Path) -> None:
     """Keep the root both ways: the pair may be moved together, or the project alone."""
     relative = None
+    known = store.row("SELECT value FROM settings WHERE key = ?", (_ROOT,))
     with contextlib.suppress(ValueError):  # another drive on Windows
         relative = Path(os.path.relpath(root, folder)).as_posix()
-    _keep_setting(store, _ROOT, {"relative": relative, "absolute": root.as_posix()})
+    places = {"relative": relative, "absolute": root.as_posix()}
+    if known is None or json.loads(known["value"]) != places:
+        _keep_setting(store, _ROOT, places)
 
 
 def _images_root(store: Store, folder: Path) -> Path:

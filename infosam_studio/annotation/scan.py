@@ -64,6 +64,14 @@ def absolute_path(path: str, root: Path) -> Path:
     return root / PurePosixPath(path)
 
 
+def _is_text(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def examine(path: Path, root: Path) -> FileFacts:
     """Look at one file: its header and its content's hash; never raises."""
     name = relative_path(path, root)
@@ -76,7 +84,7 @@ def examine(path: Path, root: Path) -> FileFacts:
         digest = content_hash(path)
     except OSError as error:
         info = ImageInfo(path, problem=info.problem or f"it cannot be read ({error.strerror})")
-    if absolute_path(name, root) != root / os.path.relpath(path, root) and not path.is_absolute():
+    if not _is_text(str(path)):
         info = ImageInfo(path, problem="its name is not valid text; rename the file")
     return FileFacts(name, digest, size, mtime, info)
 
@@ -156,7 +164,6 @@ def scan(
     new = [path for name, path in present.items() if name not in known]
     _check_known(store, root, {n: known[n] for n in known if n in present}, present, report)
     new = _match_moved(store, root, new, lost, report, cancelled)
-    before = len(known)
     names = add_files(store, root, new, progress=progress, cancelled=cancelled)
     report.added += names
     with store.transaction() as db:
@@ -164,7 +171,6 @@ def scan(
             if row["problem"] != MISSING:
                 report.missing.append(name)
                 db.execute("UPDATE images SET problem = ? WHERE path = ?", (MISSING, name))
-    assert before <= len(known)
     return report
 
 
