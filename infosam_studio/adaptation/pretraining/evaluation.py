@@ -11,7 +11,7 @@ import torch
 
 from infosam_studio.adaptation.pretraining.decoding import decode, encode_prompts
 from infosam_studio.adaptation.pretraining.losses import soft_iou
-from infosam_studio.adaptation.pretraining.samples import Batch, Samples, _collate
+from infosam_studio.adaptation.pretraining.samples import Batch, Samples, collate
 from infosam_studio.adaptation.pretraining.steps import Prompts, corrections, first_prompts
 from infosam_studio.adaptation.pretraining.steps import normalise as normalise_pixels
 
@@ -28,7 +28,7 @@ def evaluate_files(
     rows = []
     with torch.no_grad():
         for number in range(len(files)):
-            batch = _collate([samples[number]])
+            batch = collate([samples[number]])
             batch = Batch(
                 batch.images.to(device),
                 batch.targets.to(device),

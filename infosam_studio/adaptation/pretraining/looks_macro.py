@@ -109,7 +109,7 @@ def plants(rng: np.random.Generator, shape: tuple[int, int], real: RealPatches) 
             blade = leaf(rng, centre, length, length * narrow, angle)
             shade = near_colour(rng, own, 0.05)
             look = coloured(rng, clods, shade, rng.uniform(0.0, 0.05))
-            part = rng.random() < 0.5 and not serrated
+            part = rng.random() < 0.12 and not serrated
             atom = canvas.new_atom(plant) if part else plant
             canvas.paint([blade], look, atom=atom, soft=0.4)
             if serrated:

@@ -95,7 +95,7 @@ def _white_cell(rng: np.random.Generator, canvas: Canvas, radius: float) -> None
         spot = (centre[0] + away * np.cos(turn), centre[1] + away * np.sin(turn))
         lobes.append(blob(rng, spot, size, rng.uniform(1, 1.6), 0.15))
         size *= 0.8
-    atom = canvas.new_atom(parent=cell)
+    atom = canvas.new_atom(parent=cell, counts=rng.random() < 0.25)
     nucleus = coloured(rng, fractal(rng, canvas.shape, 14, 3, 0.8), dark, rng.uniform(0.01, 0.07))
     for lobe in lobes:
         canvas.paint([lobe], nucleus, parent=cell, atom=atom, soft=rng.uniform(0.3, 1.5))
@@ -150,7 +150,10 @@ def _speckle(rng: np.random.Generator, canvas: Canvas) -> None:
     """Multiplicative speckle, wider than high, and black margins."""
     h, w = canvas.shape
     noise = rng.rayleigh(1.0, (h, w)).astype(np.float32)
-    noise = cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.8, 2.2), sigmaY=rng.uniform(0.6, 1.4))
+    noise = np.asarray(
+        cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.8, 2.2), sigmaY=rng.uniform(0.6, 1.4)),
+        np.float32,
+    )
     noise = 1 + (noise - noise.mean()) / noise.std() * rng.uniform(0.1, 0.32)
     bright = np.clip(canvas.image.clip(0, 1) * noise[..., None], 0, 1)
     canvas.image = np.asarray(bright ** rng.uniform(0.7, 1.3), np.float32)
@@ -181,7 +184,8 @@ def skin(rng: np.random.Generator, shape: tuple[int, int], real: RealPatches) ->
             spot = (centre[0] + rng.normal(0, size / 3), centre[1] + rng.normal(0, size / 3))
             inner = blob(rng, spot, size * rng.uniform(0.2, 0.6), 1.3, 0.25)
             shade = (pigment * rng.uniform(0.4, 0.8)).astype(np.float32)
-            canvas.paint([inner], shade, parent=mole, soft=0.05 * size, opacity=0.8)
+            counts = rng.random() < 0.25
+            canvas.paint([inner], shade, parent=mole, soft=0.05 * size, opacity=0.8, counts=counts)
     before = canvas.atoms.copy()
     for _ in range(int(rng.choice([0, 0, 5, 25]))):
         hair = stroke(rng, (rng.uniform(0, w), rng.uniform(0, h)), rng.uniform(60, 400), 1.8, 0.8)

@@ -40,6 +40,7 @@ def release(run: Path, target: Path, scores: dict[str, Any] | None = None, notes
         aside.unlink()
         raise StudioError(f"The weights take {size} bytes, more than {LIMIT_BYTES}.")
     digest = hashlib.sha256(aside.read_bytes()).hexdigest()
+    aside.chmod(0o644)
     os.replace(aside, target / WEIGHTS)
     manifest = _manifest(run, weights, size, digest) | {"scores": scores or {}, "notes": notes}
     (target / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")

@@ -139,7 +139,8 @@ class _From(Sampler[int]):
             number += 1
 
 
-def _collate(items: list[tuple[NDArray[Any], ...]]) -> Batch:
+def collate(items: list[tuple[NDArray[Any], ...]]) -> Batch:
+    """Join samples to a batch."""
     images, targets, clicks, boxes = zip(*items, strict=True)
     return Batch(
         torch.from_numpy(np.stack(images)),
@@ -164,7 +165,7 @@ def batches(samples: Samples, start: int, images: int, workers: int) -> Iterator
         batch_size=images,
         sampler=_From(start),
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=collate,
         worker_init_fn=_behave,
         prefetch_factor=4 if workers else None,
     )
