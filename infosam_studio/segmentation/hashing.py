@@ -34,6 +34,11 @@ def sha256_of_file(path: Path, *, trust_cache: bool = True) -> str:
     return digest
 
 
+def remember(path: Path, digest: str) -> None:
+    """Take note of a file's hash that was just computed while writing it."""
+    HashCache().put(_stamp(path), digest)
+
+
 def sha256_of_tensors(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, dtypes, shapes and bytes, whatever the order of the mapping."""
     digest = hashlib.sha256()

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from infosam_studio.segmentation import checkpoints
 from infosam_studio.segmentation.architectures import build_empty, layout, recognise
+from infosam_studio.segmentation.catalogue import file_name
 from infosam_studio.segmentation.checkpoints import (
     CheckpointError,
     CheckpointInfo,
@@ -381,7 +381,7 @@ def test_empty_models_take_no_memory() -> None:
 
 
 def test_file_names_are_those_of_the_publishers() -> None:
-    names = [checkpoints.file_name(info) for info in registry().values()]
+    names = [file_name(info) for info in registry().values()]
     assert names[1:] == [
         "mobile_sam.pt",
         "sam_vit_b_01ec64.pth",
