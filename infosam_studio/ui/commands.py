@@ -77,6 +77,26 @@ class Commands(QObject):
     def do_subtract(self, _checked: bool) -> None:
         self._bench.editing.subtract_others()
 
+    # model -------------------------------------------------------------------------------
+
+    def do_adapt(self, _checked: bool) -> None:
+        panel, adapting = self._bench.model_panel, self._bench.adapting
+        panel.show()
+        panel.raise_()
+        if adapting.run is not None:
+            self._bench.toast.tell("The model is being adapted already.")
+        elif adapting.possible:
+            panel.button.click()
+        else:
+            self._bench.toast.tell(adapting.needs())
+
+    def do_cancel_adapt(self, _checked: bool) -> None:
+        self._bench.adapting.cancel()
+
+    def do_roll_back(self, _checked: bool) -> None:
+        now = self._bench.adapting.roll_back()
+        self._bench.toast.tell(f"In use now: {now or 'the base model'}.")
+
     # images ------------------------------------------------------------------------------
 
     def do_previous(self, _checked: bool) -> None:

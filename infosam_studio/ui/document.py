@@ -244,6 +244,11 @@ class Document(QObject):
         """Do again what was taken back last."""
         return self._after_edit(self.project.redo())
 
+    def go_to(self, entry_id: int) -> None:
+        """Undo or redo until history entry ``entry_id`` is the newest that holds."""
+        self.project.go_to(entry_id)
+        self.reload()
+
     def _after_edit(self, edit: Edit | None) -> str | None:
         if edit is None:
             return None

@@ -116,14 +116,23 @@ def swatch(color: str, size: int = 14) -> QIcon:
     return icon
 
 
-@lru_cache(maxsize=8)
 def arrow_file(color: str) -> str:
     """A small arrow as a file, since a style sheet takes pictures only from files."""
+    return _svg_file("arrow", color, "M1.5 3.5 L5 7 L8.5 3.5")
+
+
+def tick_file(color: str) -> str:
+    """The tick of a checked box, as a file."""
+    return _svg_file("tick", color, "M2 5.2 L4.2 7.4 L8.2 2.8")
+
+
+@lru_cache(maxsize=16)
+def _svg_file(name: str, color: str, path: str) -> str:
     folder = platformdirs.user_cache_path("infosam-studio", appauthor=False) / "icons"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"arrow-{color.lstrip('#')}.svg"
-    path.write_text(
+    file = folder / f"{name}-{color.lstrip('#')}.svg"
+    file.write_text(
         '<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10">'
-        f'<path d="M1.5 3.5 L5 7 L8.5 3.5" fill="none" stroke="{color}" stroke-width="1.5"/></svg>'
+        f'<path d="{path}" fill="none" stroke="{color}" stroke-width="1.5"/></svg>'
     )
-    return path.as_posix()
+    return file.as_posix()

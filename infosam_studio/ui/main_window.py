@@ -19,12 +19,17 @@ from PySide6.QtWidgets import (
     QMainWindow,
     QSizePolicy,
     QStackedWidget,
+    QTabWidget,
     QToolBar,
+    QToolButton,
 )
 
+from infosam_studio.interchange.reports import ImportReport
 from infosam_studio.ui.actions import Actions
 from infosam_studio.ui.commands import Commands
 from infosam_studio.ui.dialogs.export import ExportChoice, ExportDialog
+from infosam_studio.ui.dialogs.importing import ImportDialog
+from infosam_studio.ui.dialogs.shortcuts import ShortcutSheet
 from infosam_studio.ui.opening import Opened, Opener
 from infosam_studio.ui.samples import copy_samples
 from infosam_studio.ui.status import StatusLine
@@ -56,6 +61,9 @@ class MainWindow(QMainWindow):
         self.setWindowTitle(TITLE)
         self.setAcceptDrops(True)
         self.setDockNestingEnabled(True)
+        area = Qt.DockWidgetArea.AllDockWidgetAreas
+        self.setTabPosition(area, QTabWidget.TabPosition.North)
+        self.setDocumentMode(True)
         self.actions_ = Actions(self, settings)
         self.actions_.triggered.connect(self._run)
         self.status = StatusLine(self)
@@ -129,10 +137,14 @@ class MainWindow(QMainWindow):
         bar.addWidget(self.image_name)
         bar.addAction(self.actions_["mark_done"])
         bar.addSeparator()
+        bar.addAction(self.actions_["adapt"])
+        bar.addSeparator()
         bar.addAction(self.actions_["toggle_theme"])
         bar.addAction(self.actions_["export"])
-        button = bar.widgetForAction(self.actions_["export"])
-        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)  # type: ignore[attr-defined]
+        for name in ("export", "adapt"):
+            button = bar.widgetForAction(self.actions_[name])
+            if isinstance(button, QToolButton):
+                button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.addToolBar(Qt.ToolBarArea.TopToolBarArea, bar)
         return bar
 
@@ -160,7 +172,9 @@ class MainWindow(QMainWindow):
         if self.bench is not None:
             self.close_project()
         project = opened.project
-        bench = Workbench(project, self, self.status, self.settings, maker=self._maker)
+        bench = Workbench(
+            project, self, self.status, self.settings, self.actions_, maker=self._maker
+        )
         self.bench, self._commands = bench, Commands(bench)
         self._stack.addWidget(bench.page)
         self._stack.setCurrentWidget(bench.page)
@@ -190,9 +204,9 @@ class MainWindow(QMainWindow):
             panel.show()
             self.panels_menu.addAction(panel.toggleViewAction())
         right = bench.right_panels()
-        self.resizeDocks([bench.images, right[0]], [250, 250], Qt.Orientation.Horizontal)
-        self.resizeDocks(list(right), [360, 240], Qt.Orientation.Vertical)
         bench.arrange_tabs(self)
+        self.resizeDocks([bench.images, right[0]], [250, 260], Qt.Orientation.Horizontal)
+        self.resizeDocks([bench.objects, bench.classes], [330, 270], Qt.Orientation.Vertical)
         state = self.settings.value("window/state")
         if state is not None:
             self.restoreState(state, LAYOUT_VERSION)
@@ -263,6 +277,19 @@ class MainWindow(QMainWindow):
     def _do_toggle_theme(self) -> None:
         theme().toggle()
 
+    def _do_shortcuts(self) -> None:
+        sheet = ShortcutSheet(self.actions_, self)
+        sheet.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        sheet.open()
+
+    def _do_import(self) -> None:
+        if self.bench is not None:
+            choice = ImportDialog.ask(self.bench.document.project.images_root.parent, self)
+            if choice is not None:
+                self.bench.toast.tell("Importing…")
+                project = self.bench.document.project
+                self.transfer.import_labels(project, choice.format, choice.source)
+
     def _do_export(self) -> None:
         if self.bench is not None:
             folder = self.bench.document.project.folder / "exports"
@@ -279,6 +306,10 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _transferred(self, done: Transferred) -> None:
         if self.bench is not None:
+            if isinstance(done.report, ImportReport):
+                self.bench.document.reload()
+                self.bench.toast.tell(done.report.summary, action="undo", label="Undo")
+                return
             text = f"{done.place.name}: {done.report.summary}"
             where = done.place if done.place.is_dir() else done.place.parent
             self.bench.toast.tell(text, action=f"show:{where}", label="Show folder")

@@ -113,6 +113,10 @@ QTabBar::tab:selected { color: $text; border-bottom: 2px solid $accent; }
 QTabBar::tab:hover { color: $text; }
 QTabWidget::pane { border: none; }
 QCheckBox, QRadioButton { color: $text; spacing: 8px; background: transparent; }
+QCheckBox::indicator { width: 14px; height: 14px; border: 1px solid $faint; border-radius: 4px;
+  background: $raised; }
+QCheckBox::indicator:hover { border-color: $accent; }
+QCheckBox::indicator:checked { background: $accent; border-color: $accent; image: url($tick); }
 QCheckBox:focus, QRadioButton:focus { color: $accent; }
 QGroupBox { border: 1px solid $border; border-radius: 8px; margin-top: 10px; padding: 10px; }
 QLabel { background: transparent; }
@@ -127,6 +131,8 @@ QLabel[role="key"] { background: $raised; border: 1px solid $border; border-radi
   padding: 1px 6px; color: $text; }
 QFrame#toast { background: $raised; border: 1px solid $border; border-radius: 9px; }
 QFrame#options { background: $panel; border: none; border-bottom: 1px solid $border; }
+QFrame#card { background: $raised; border: 1px solid $border; border-radius: 9px; }
+QScrollArea, QScrollArea > QWidget > QWidget { background: $panel; }
 QFrame#rule { background: $border; border: none; }
 QGraphicsView { border: none; background: $canvas; }
 """
@@ -135,7 +141,9 @@ QGraphicsView { border: none; background: $canvas; }
 
 def style_sheet(tokens: Tokens) -> str:
     """The application's style sheet in the colours of ``tokens``."""
-    from infosam_studio.ui.icons import arrow_file
+    from infosam_studio.ui.icons import arrow_file, tick_file
 
     values = {key: getattr(tokens, key) for key in tokens.__dataclass_fields__}
-    return _SHEET.substitute(values, arrow=arrow_file(tokens.muted))
+    return _SHEET.substitute(
+        values, arrow=arrow_file(tokens.muted), tick=tick_file(tokens.on_accent)
+    )

@@ -19,6 +19,7 @@ from infosam_studio.ui.workers_images import Done, TaskThread
 
 SIDE = 112
 KEPT = 3000
+WAITING = 60
 
 
 class Thumbnails(QObject):
@@ -31,14 +32,18 @@ class Thumbnails(QObject):
         self._thread = TaskThread("thumbnails", self)
         self._thread.done.connect(self._take)
         self._pixmaps: OrderedDict[int, QPixmap] = OrderedDict()
-        self._asked: set[int] = set()
+        self._asked: OrderedDict[int, None] = OrderedDict()
         self.cache_dir: Path | None = None
 
     def get(self, job: ImageJob) -> QPixmap | None:
         """The thumbnail, None while it is being made."""
         found = self._pixmaps.get(job.image_id)
         if found is None and job.image_id not in self._asked:
-            self._asked.add(job.image_id)
+            self._asked[job.image_id] = None
+            while len(self._asked) > WAITING:
+                # Scrolled past long ago: asked for again when it comes into view again.
+                self._asked.popitem(last=False)
+            self._thread.drop(self._asked.__contains__)
             self._thread.submit(job.image_id, _Make(job, self.cache_dir))
         return found
 
@@ -51,12 +56,12 @@ class Thumbnails(QObject):
     @Slot(object)
     def _take(self, done: Done) -> None:
         if done.error is not None:
-            return
+            return  # stays asked for, so that a broken file is not tried again and again
+        self._asked.pop(done.key, None)
         image = as_qimage(done.result, QImage.Format.Format_RGB32)
         self._pixmaps[done.key] = QPixmap.fromImage(image)
         while len(self._pixmaps) > KEPT:
-            key, _ = self._pixmaps.popitem(last=False)
-            self._asked.discard(key)
+            self._pixmaps.popitem(last=False)
         self.ready.emit(done.key)
 
     def close(self) -> None:

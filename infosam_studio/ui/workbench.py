@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QObject, QSettings, Qt, Signal, Slot
 from PySide6.QtWidgets import QMainWindow, QVBoxLayout, QWidget
 
 from infosam_studio.annotation.project import Project
+from infosam_studio.ui.actions import Actions
+from infosam_studio.ui.adapting import Adapting
+from infosam_studio.ui.adjusting import NEUTRAL, Adjuster, Values
 from infosam_studio.ui.canvas.layers import CanvasLayers
-from infosam_studio.ui.canvas.picture import Picture
+from infosam_studio.ui.canvas.picture import Levels, Picture
 from infosam_studio.ui.canvas.view import CanvasView
 from infosam_studio.ui.document import Document
 from infosam_studio.ui.drafting import Drafting
@@ -24,7 +28,11 @@ from infosam_studio.ui.inference_messages import (
 from infosam_studio.ui.options_bar import OptionsBar
 from infosam_studio.ui.panels.classes import ClassesPanel
 from infosam_studio.ui.panels.frame import Panel
+from infosam_studio.ui.panels.history import HistoryPanel
 from infosam_studio.ui.panels.images import ImagesPanel
+from infosam_studio.ui.panels.labour import LabourPanel
+from infosam_studio.ui.panels.look import LookPanel
+from infosam_studio.ui.panels.model import ModelPanel
 from infosam_studio.ui.panels.objects import ObjectsPanel
 from infosam_studio.ui.reading import Reader
 from infosam_studio.ui.status import StatusLine
@@ -36,6 +44,7 @@ from infosam_studio.ui.tools.polygon import PolygonTool
 from infosam_studio.ui.tools.prompt import BoxTool, PromptTool
 from infosam_studio.ui.tools.strokes import CutTool, LassoTool, ScribbleTool
 from infosam_studio.ui.toolset import Toolset
+from infosam_studio.ui.workers_adapt import Ended
 from infosam_studio.ui.workers_inference import Inference, PredictorMaker, make_predictor
 
 ENCODE_AHEAD = 4
@@ -57,6 +66,7 @@ class Workbench(QObject):
         window: QWidget,
         status: StatusLine,
         settings: QSettings,
+        actions: Actions,
         *,
         maker: PredictorMaker = make_predictor,
     ) -> None:
@@ -67,6 +77,8 @@ class Workbench(QObject):
         cache = None if project.read_only else project.cache_dir
         self.inference = Inference(maker=maker, cache_dir=cache, parent=self)
         self.reader = Reader(self)
+        self.adjuster = Adjuster(self)
+        self.picture: Picture | None = None
         self.thumbnails = Thumbnails(self)
         self.thumbnails.cache_dir = cache
         self.drafting = Drafting(self.document, self.inference, self)
@@ -83,10 +95,17 @@ class Workbench(QObject):
         self.images = ImagesPanel(self.document, self.thumbnails, window)
         self.objects = ObjectsPanel(self.document, window)
         self.classes = ClassesPanel(self.document, window)
+        self.history = HistoryPanel(self.document, window)
+        self.look = LookPanel(self.layers, settings, window)
+        self.labour = LabourPanel(self.document, window)
+        chosen = project.setting("model") or settings.value("model", DEFAULT_MODEL)
+        self.model = str(chosen)
+        self.adapting = Adapting(self.document, self.inference, self.model, self)
+        self.model_panel = ModelPanel(self.adapting, actions["adapt"], window)
         self._connect()
         self.model_phase = "loading"
         self.ready_image: int | None = None
-        self.inference.submit(LoadModel(str(settings.value("model", DEFAULT_MODEL))))
+        self.inference.submit(LoadModel(self.model, self.adapting.folder_of(self.adapting.in_use)))
 
     def _lay_out(self) -> None:
         column = QVBoxLayout(self.page)
@@ -126,6 +145,11 @@ class Workbench(QObject):
         self.options.hover_toggled.connect(self._set_hover)
         self.options.brush_resized.connect(self._set_brush_size)
         self.tools.changed.connect(self._tool_changed)
+        self.adapting.told.connect(self.tell)
+        self.adapting.finished.connect(self._adapted)
+        self.drafting.accepted.connect(self.adapting.object_accepted)
+        self.look.adjusted.connect(self._adjust)
+        self.adjuster.ready.connect(self._show_adjusted)
         self.images.state_wanted.connect(self.set_image_state)
         self.objects.refine_wanted.connect(self.drafting.refine)
         self.objects.zoom_wanted.connect(self.zoom_to_selected)
@@ -133,10 +157,17 @@ class Workbench(QObject):
 
     def right_panels(self) -> tuple[Panel, ...]:
         """The docks on the right, from the top."""
-        return (self.objects, self.classes)
+        panels = (self.objects, self.history, self.classes, self.model_panel)
+        return (*panels, self.look, self.labour)
 
     def arrange_tabs(self, window: QMainWindow) -> None:
         """Stack docks that share a place."""
+        window.tabifyDockWidget(self.objects, self.history)
+        window.tabifyDockWidget(self.classes, self.model_panel)
+        window.tabifyDockWidget(self.model_panel, self.look)
+        window.tabifyDockWidget(self.look, self.labour)
+        self.objects.raise_()
+        self.classes.raise_()
 
     # start and end -----------------------------------------------------------------------
 
@@ -169,8 +200,10 @@ class Workbench(QObject):
         project = self.document.project
         if not project.read_only and self.document.current_id is not None:
             project.set_setting("last_image", self.document.current_id)
+        self.adapting.close()
         self.inference.close()
         self.reader.close()
+        self.adjuster.close()
         self.thumbnails.close()
         project.close()
 
@@ -198,11 +231,26 @@ class Workbench(QObject):
     def _show_picture(self, picture: Picture) -> None:
         if picture.image_id != self.document.current_id:
             return
+        self.picture = picture
         self.view.show_picture(picture)
+        if self.adjuster.values != NEUTRAL:
+            self.adjuster.show(picture)
         self.layers.picture_changed()
         self.status.show_picture(picture)
         self.status.show_zoom(self.view.zoom)
         self.picture_shown.emit(picture)
+
+    @Slot(object)
+    def _adjust(self, values: Values) -> None:
+        self.adjuster.values = values
+        if self.picture is not None and self.picture.image_id == self.document.current_id:
+            self.adjuster.show(self.picture)
+
+    @Slot(object)
+    def _show_adjusted(self, found: tuple[int, Levels]) -> None:
+        image_id, levels = found
+        if image_id == self.document.current_id and self.view.image_size[0]:
+            self.view.picture.show_levels(levels, *self.view.image_size)
 
     @Slot(int, str)
     def _show_unreadable(self, image_id: int, problem: str) -> None:
@@ -229,9 +277,11 @@ class Workbench(QObject):
     def _model_state(self, state: ModelState) -> None:
         self.model_phase = state.phase
         self.status.show_model(state)
-        if state.phase == "failed":
+        if state.problem:
             self.toast.tell(state.problem, kind="error")
-        elif state.phase == "ready":
+        if state.phase == "failed":
+            return
+        if state.phase == "ready":
             self.drafting.ask_again()
             self.model_ready.emit(state)
 
@@ -244,6 +294,24 @@ class Workbench(QObject):
                 self.image_ready.emit(state.image_id)
             elif state.phase == "failed":
                 self.toast.tell(state.problem, kind="error")
+
+    @Slot(str, str)
+    def tell(self, text: str, kind: str) -> None:
+        """A message from a part of the workbench."""
+        self.toast.tell(text, kind=kind)
+
+    @Slot(object)
+    def _adapted(self, ended: Ended) -> None:
+        if ended.result is None:
+            if not ended.cancelled:
+                self.toast.tell(ended.problem, kind="error")
+            return
+        name = ended.result["adapter"]
+        if self.adapting.in_use == name:
+            text = f"{name} is in use: {_in_clicks(ended.result)}"
+            self.toast.tell(text, action="roll_back", label="Roll back")
+        else:
+            self.toast.tell(f"{name} is not better and stays unused.")
 
     # draft -------------------------------------------------------------------------------
 
@@ -305,3 +373,11 @@ class Workbench(QObject):
     def focus_canvas(self) -> None:
         """Give the keyboard to the canvas."""
         self.view.setFocus(Qt.FocusReason.OtherFocusReason)
+
+
+def _in_clicks(result: dict[str, Any]) -> str:
+    """The gain in clicks per object, as far as it was measured."""
+    before, after = result.get("before") or {}, result.get("after") or {}
+    if "noc85" in before and "noc85" in after:
+        return f"{before['noc85']:.1f} → {after['noc85']:.1f} clicks per object."
+    return "not compared."

@@ -25,7 +25,7 @@ class Done:
 
 
 class _TaskWorker(QObject):
-    """Runs tasks one by one, the lowest rank first and among equals the newest."""
+    """Runs tasks one by one, the lowest rank first and among equals the oldest."""
 
     done = Signal(object)
     more = Signal()
@@ -40,7 +40,7 @@ class _TaskWorker(QObject):
 
     def put(self, key: Any, task: Callable[[], Any], rank: int) -> None:
         with self._lock:
-            heapq.heappush(self._heap, (rank, -next(self._count), key, task))
+            heapq.heappush(self._heap, (rank, next(self._count), key, task))
 
     def drop(self, wanted: Callable[[Any], bool]) -> None:
         """Forget waiting tasks whose key is not wanted."""

@@ -126,8 +126,7 @@ class InferenceWorker(QObject):
             if isinstance(command, LoadModel):
                 self._predictor = self._maker(command.name, self.cache_dir)
                 self._model_name = name
-                if command.adapter is not None:
-                    self._apply_adapter(command.adapter)
+                self._adapter_at_start(command.adapter)
             else:
                 self._apply_adapter(command.folder)
         except StudioError as problem:
@@ -146,6 +145,16 @@ class InferenceWorker(QObject):
                 "ready", name, predictor.adapter_name, str(predictor.device), seconds=seconds
             )
             self.model_state.emit(state)
+
+    def _adapter_at_start(self, folder: Path | None) -> None:
+        """An adapter that cannot be used must not keep the base model from working."""
+        if folder is None:
+            return
+        try:
+            self._apply_adapter(folder)
+        except StudioError as problem:
+            text = f"{problem} The base model is used instead."
+            self.model_state.emit(ModelState("loading", self._model_name, problem=text))
 
     def _apply_adapter(self, folder: Path | None) -> None:
         from infosam_studio.segmentation.adapter_folder import AdapterFolder

@@ -12,6 +12,8 @@ from PySide6.QtWidgets import QGraphicsItem, QStyleOptionGraphicsItem, QWidget
 
 from infosam_studio.annotation._cv2 import cv2
 
+Levels = tuple[NDArray[np.uint8], ...]
+
 SMALLEST_LEVEL = 512
 CRISP_FROM = 2.0
 

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import (
     QDockWidget,
     QHBoxLayout,
     QLabel,
+    QScrollArea,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -47,7 +48,7 @@ class IconButton(QToolButton):
 class Panel(QDockWidget):
     """A dock with a body widget; remembered by its object name."""
 
-    def __init__(self, name: str, title: str, parent: QWidget) -> None:
+    def __init__(self, name: str, title: str, parent: QWidget, *, scrollable: bool = False) -> None:
         super().__init__(title, parent)
         self.setObjectName(name)
         self.setFeatures(
@@ -66,7 +67,15 @@ class Panel(QDockWidget):
         self.column = QVBoxLayout(self.body)
         self.column.setContentsMargins(8, 8, 8, 8)
         self.column.setSpacing(6)
-        self.setWidget(self.body)
+        if scrollable:
+            area = QScrollArea()
+            area.setWidgetResizable(True)
+            area.setFrameShape(QScrollArea.Shape.NoFrame)
+            area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+            area.setWidget(self.body)
+            self.setWidget(area)
+        else:
+            self.setWidget(self.body)
 
     def _make_bar(self) -> QWidget:
         bar = QWidget()
