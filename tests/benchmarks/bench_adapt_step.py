@@ -1,0 +1,222 @@
+"""One optimisation step of recipe ``studio`` on ViT-B, the plain way against ours.
+
+    python -m tests.benchmarks.bench_adapt_step [--steps 20] [--size 512] [--out FILE]
+
+Every configuration runs in a process of its own, on one thread, on the same images, objects,
+prompts and trained parameters (LoRA in the upper blocks and the decoder):
+
+* ``plain``: upstream's attention, fp32, the whole batch at once, nothing cached: teacher forward,
+  student forward and backward every step;
+* ``full``: what the app does: cached teacher, cached prefix, fused attention, two-pass batch, and
+  bfloat16 in the encoder's blocks where the processor has it;
+* ``instant``: the decoder alone on cached embeddings.
+
+Times are CPU seconds, so other work on the machine does not count; memory is the peak above what
+the process held with its model loaded, and in all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from infosam_studio.adaptation.adapters import make_student
+from infosam_studio.adaptation.features import FeatureStore
+from infosam_studio.adaptation.machine import peak_memory_mb
+from infosam_studio.adaptation.plan import best_precision, studio_plan
+from infosam_studio.adaptation.relation import RelationModule
+from infosam_studio.adaptation.rollout import Roller
+from infosam_studio.adaptation.sampler import Sampler
+from infosam_studio.adaptation.targets import TargetStore
+from infosam_studio.adaptation.training import Trainer
+from infosam_studio.segmentation.checkpoints import LoadedModel
+from infosam_studio.segmentation.predictor import Predictor
+from infosam_studio.segmentation.upstream import segment_anything_modules
+from tests.adaptation.tiny import labelled
+
+KINDS = ("plain", "full", "instant")
+IMAGES, BATCH, ROUNDS = 4, 4, 1
+
+
+def vit_b(size: int) -> Any:
+    """SAM ViT-B for this image size, with random weights of a fixed seed."""
+    torch.manual_seed(0)
+    upstream = segment_anything_modules()
+    encoder = upstream.ImageEncoderViT(
+        depth=12,
+        embed_dim=768,
+        img_size=size,
+        mlp_ratio=4,
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+        num_heads=12,
+        patch_size=16,
+        qkv_bias=True,
+        use_rel_pos=True,
+        global_attn_indexes=(2, 5, 8, 11),
+        window_size=14,
+        out_chans=256,
+    )
+    for name, value in encoder.named_parameters():
+        if "rel_pos" in name or name == "pos_embed":
+            torch.nn.init.normal_(value, std=0.02)
+    prompts = upstream.PromptEncoder(
+        embed_dim=256,
+        image_embedding_size=(size // 16, size // 16),
+        input_image_size=(size, size),
+        mask_in_chans=16,
+    )
+    decoder = upstream.MaskDecoder(
+        num_multimask_outputs=3,
+        transformer=upstream.TwoWayTransformer(
+            depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8
+        ),
+        transformer_dim=256,
+    )
+    return upstream.Sam(encoder, prompts, decoder).eval().requires_grad_(False)
+
+
+def trainer_of(kind: str, size: int, folder: Path) -> tuple[Trainer, Sampler]:
+    """The trainer of one configuration and its batches."""
+    from dataclasses import replace
+
+    pictures, samples = labelled(folder, IMAGES, objects=2)
+    predictor = Predictor(LoadedModel.from_sam(vit_b(size), architecture="vit_b"))
+    speed = "instant" if kind == "instant" else "full"
+    plan = studio_plan(
+        method="infosam",
+        speed=speed,
+        depth=12,
+        image_size=size,
+        device=torch.device("cpu"),
+        seed=0,
+    )
+    plan = replace(plan, batch=BATCH, rounds=ROUNDS, views=(0,), canvas=256)
+    if kind == "plain":
+        from infosam_studio.segmentation.fast_attention import uninstall
+
+        uninstall(predictor.sam.image_encoder)
+        predictor.memory.limit_bytes = 0
+        plan = replace(plan, micro_batch=BATCH, precision="fp32")
+    elif kind == "full":
+        plan = replace(plan, micro_batch=1, precision=best_precision(torch.device("cpu")))
+    student = make_student(
+        predictor.sam, recipe="studio", rank=plan.rank, first_block=plan.first_block, seed=0
+    )
+    store = FeatureStore(
+        predictor,
+        pictures,
+        split=student.split,
+        first_block=student.first_block,
+        precision=plan.precision,
+        limit_bytes=0 if kind == "plain" else 2**31,
+    )
+    store.base_model = student.base_model
+    torch.manual_seed(1)
+    trainer = Trainer(
+        student,
+        RelationModule(),
+        store,
+        TargetStore(image_size=size, side=plan.canvas),
+        Roller(predictor.sam, plan),
+        plan,
+    )
+    return trainer, Sampler(samples, batch=BATCH, views=(0,), seed=0)
+
+
+def measure(kind: str, steps: int, size: int) -> dict[str, Any]:
+    """Run one configuration in this process."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer, sampler = trainer_of(kind, size, Path(folder))
+        loaded = peak_memory_mb(torch.device("cpu"))
+        times, losses = [], []
+        for step in range(steps):
+            trainer.set_progress(step, step / max(steps, 20))
+            rng = sampler.generator(step)
+            items = sampler.batch(step, rng)
+            start = time.process_time()
+            losses.append(trainer.step(items, rng).losses["total"])
+            times.append(time.process_time() - start)
+    # The first step fills the caches, which a run does once.
+    later = times[1:] or times
+    return {
+        "kind": kind,
+        "precision": trainer.plan.precision,
+        "first_block": trainer.plan.first_block,
+        "steps": steps,
+        "cpu_seconds_per_step": round(float(np.median(later)), 3),
+        "first_step": round(times[0], 3),
+        "loaded_mb": loaded,
+        "peak_mb": peak_memory_mb(torch.device("cpu")),
+        "losses": losses,
+    }
+
+
+def compare(steps: int, size: int, kinds: Sequence[str] = KINDS) -> dict[str, Any]:
+    """All configurations, each in its own process, and how they relate."""
+    found = {}
+    for kind in kinds:
+        command = [sys.executable, "-m", "tests.benchmarks.bench_adapt_step", "--one", kind]
+        command += ["--steps", str(steps), "--size", str(size)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True, timeout=3600
+        )
+        found[kind] = json.loads(done.stdout.splitlines()[-1])
+    plain, full = found["plain"], found["full"]
+    out: dict[str, Any] = {"size": size, "batch": BATCH, "rounds": ROUNDS, "runs": found}
+    for kind in kinds[1:]:
+        ratio = plain["cpu_seconds_per_step"] / found[kind]["cpu_seconds_per_step"]
+        out[f"{kind}_times_faster"] = round(ratio, 2)
+    out["full_memory_share"] = round(full["peak_mb"] / plain["peak_mb"], 3)
+    added = (full["peak_mb"] - full["loaded_mb"]) / (plain["peak_mb"] - plain["loaded_mb"])
+    out["full_added_memory_share"] = round(added, 3)
+    gaps = [abs(a - b) for a, b in zip(plain["losses"], full["losses"], strict=True)]
+    out["largest_loss_gap"] = max(gaps)
+    return out
+
+
+@pytest.mark.benchmark
+def test_full_and_instant_against_the_plain_way() -> None:
+    out = compare(steps=20, size=512)
+    bf16 = out["runs"]["full"]["precision"] == "bf16"
+    assert out["full_times_faster"] >= (3.0 if bf16 else 2.0)
+    assert out["full_memory_share"] <= 0.5
+    assert out["instant_times_faster"] >= 50
+    assert out["largest_loss_gap"] <= 1e-3
+
+
+def main() -> int:
+    """Measure one configuration (``--one``) or compare all."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--one", choices=KINDS)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(measure(args.one, args.steps, args.size)))
+        return 0
+    result = compare(args.steps, args.size)
+    text = json.dumps(result, indent=1)
+    if args.out is not None:
+        args.out.write_text(text, encoding="utf-8")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
