@@ -25,6 +25,7 @@ from infosam_studio.annotation.history import (
 from infosam_studio.annotation.images import natural_order
 from infosam_studio.annotation.model import (
     CLASS_COLORS,
+    IMAGE_COLUMNS,
     IMAGE_STATES,
     OBJECT_SOURCES,
     ClassRecord,
@@ -41,6 +42,7 @@ from infosam_studio.annotation.store import Store
 from infosam_studio.annotation.store_errors import ProjectError
 
 _EDITABLE_IMAGE_FIELDS = frozenset({"state", "fully_labelled", "excluded", "view"})
+_IMAGES = f"SELECT {IMAGE_COLUMNS} FROM images"
 _OBJECTS = "SELECT * FROM objects"
 _IN_ORDER = " ORDER BY image_id, z, id"
 
@@ -64,12 +66,12 @@ class Document:
 
     def images(self) -> list[ImageRecord]:
         """All images in natural order of their paths (2 before 10), folder by folder."""
-        found = [image_from_row(row) for row in self._store.rows("SELECT * FROM images")]
+        found = [image_from_row(row) for row in self._store.rows(_IMAGES)]
         return sorted(found, key=lambda image: (natural_order(image.path), image.page, image.id))
 
     def image(self, image_id: int) -> ImageRecord:
         """One image; ProjectError where there is none of that id."""
-        row = self._store.row("SELECT * FROM images WHERE id = ?", (image_id,))
+        row = self._store.row(_IMAGES + " WHERE id = ?", (image_id,))
         if row is None:
             raise ProjectError(f"There is no image {image_id} in this project; reload its list.")
         return image_from_row(row)
@@ -91,7 +93,7 @@ class Document:
         with self._store.transaction() as db:
             changes = []
             for image_id in ids:
-                before = image_from_row(_get(db, "images", image_id))
+                before = image_from_row(_get(db, "images", image_id, IMAGE_COLUMNS))
                 changes += _update("images", image_id, image_row(before), before, fields, image_row)
             self._commit(db, Edit(name or _image_edit_name(fields), tuple(changes)))
         return [self.image(image_id) for image_id in ids]
@@ -314,12 +316,14 @@ class Document:
         with self._store.transaction() as db:
             return go_to(db, entry_id)
 
-    def history(self) -> list[HistoryEntry]:
-        """All edits from the oldest on, those taken back last."""
+    def history(self, limit: int | None = None) -> list[HistoryEntry]:
+        """All edits (or the newest ``limit``) from the oldest on, those taken back last."""
         rows = self._store.rows(
-            "SELECT id, name, created, undone FROM history WHERE continues = 0 ORDER BY id"
+            "SELECT id, name, created, undone FROM history WHERE continues = 0 "
+            "ORDER BY id DESC LIMIT ?",
+            (-1 if limit is None else limit,),
         )
-        return [HistoryEntry(r["id"], r["name"], r["created"], bool(r["undone"])) for r in rows]
+        return [HistoryEntry(r[0], r[1], r[2], bool(r[3])) for r in reversed(rows)]
 
     def can_undo(self) -> bool:
         """Whether there is an edit to take back."""
@@ -330,8 +334,9 @@ class Document:
         return bool(self._store.rows("SELECT 1 FROM history WHERE undone = 1 LIMIT 1"))
 
 
-def _get(db: sqlite3.Connection, table: str, key: int) -> sqlite3.Row:
-    row: sqlite3.Row | None = db.execute(f"SELECT * FROM {table} WHERE id = ?", (key,)).fetchone()
+def _get(db: sqlite3.Connection, table: str, key: int, columns: str = "*") -> sqlite3.Row:
+    sql = f"SELECT {columns} FROM {table} WHERE id = ?"
+    row: sqlite3.Row | None = db.execute(sql, (key,)).fetchone()
     if row is None:
         raise ProjectError(f"There is no row {key} in {table} of this project; reload the list.")
     return row

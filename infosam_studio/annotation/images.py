@@ -63,7 +63,7 @@ SUFFIXES: Final = frozenset(
 # Formats that draw, run or fetch something (EPS, PDF, WMF …) are never handed to a decoder.
 _FORMATS: Final = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "AVIF")
 _PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
-_DIGITS: Final = re.compile(r"([0-9]+)")
+_DIGITS: Final = re.compile("[0-9]+")
 _TAIL: Final = 65536  # cameras append data after a JPEG's end marker
 
 
@@ -155,15 +155,21 @@ def list_images(folder: Path, recursive: bool = True) -> list[Path]:
     return found
 
 
-def natural_order(path: str) -> list[tuple[int, list[tuple[int, str]]]]:
+def natural_order(path: str) -> str:
     """A sort key for relative posix paths: the order of ``list_images``."""
-    *folders, name = path.split("/")
-    return [*((1, _natural(folder)) for folder in folders), (0, _natural(name))]
+    folder, _, name = path.rpartition("/")
+    # A folder's files come before its folders.
+    folders = "".join(f"\x02{_natural(part)}" for part in folder.split("/")) if folder else ""
+    return f"{folders}\x01{_natural(name)}"
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    parts = _DIGITS.split(name.casefold())
-    return [(int(p), "") if i % 2 else (-1, p) for i, p in enumerate(parts)] + [(-1, name)]
+def _natural(name: str) -> str:
+    """Numbers as long as the longest, so that comparing texts compares them; ties by spelling."""
+    return f"{_DIGITS.sub(_padded, name.casefold())}\0{name}"
+
+
+def _padded(number: re.Match[str]) -> str:
+    return number[0].zfill(20)
 
 
 def content_hash(path: Path) -> str:

@@ -171,6 +171,7 @@ def test_any_step_of_the_history_can_be_gone_to(project: Project) -> None:
     newest = project.history()[-1].id
     states[newest] = document(project)
 
+    assert project.history(2) == project.history()[-2:]
     for entry in (3, newest, 0, 1, 4, 4, newest):
         project.go_to(entry)
         assert document(project) == states[entry]
