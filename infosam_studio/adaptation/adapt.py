@@ -8,26 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from importlib import metadata
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from infosam_studio import __version__
-from infosam_studio.adaptation import gate
 from infosam_studio.adaptation.adapters import Student, make_student
 from infosam_studio.adaptation.budget import Clock
 from infosam_studio.adaptation.encoders import depth_of
-from infosam_studio.adaptation.evaluation import evaluate_objects, is_single_mask
 from infosam_studio.adaptation.features import FeatureStore
 from infosam_studio.adaptation.fit import Fitted, Loop, ResumeFile, Validator, fingerprint
-from infosam_studio.adaptation.gate import Decision, ObjectScore
+from infosam_studio.adaptation.gate import ObjectScore
+from infosam_studio.adaptation.judging import Judge
 from infosam_studio.adaptation.machine import limit_threads, lower_priority, peak_memory_mb
 from infosam_studio.adaptation.plan import (
     AdaptOptions,
@@ -37,6 +32,12 @@ from infosam_studio.adaptation.plan import (
     studio_plan,
 )
 from infosam_studio.adaptation.relation import RelationModule, load_relation
+from infosam_studio.adaptation.result import (
+    AdaptResult,
+    Verdict,
+    candidate,
+    finished_manifest,
+)
 from infosam_studio.adaptation.rollout import Roller
 from infosam_studio.adaptation.sampler import Sampler
 from infosam_studio.adaptation.samples import (
@@ -49,75 +50,18 @@ from infosam_studio.adaptation.samples import (
 from infosam_studio.adaptation.targets import TargetStore, union_sample
 from infosam_studio.adaptation.training import Trainer
 from infosam_studio.adaptation.versions import find, in_use, model_name, next_name
-from infosam_studio.annotation.project import (
-    Project,
-    ProjectLocked,
-    ProjectReadOnly,
-)
+from infosam_studio.annotation.project import Project, ProjectLocked, ProjectReadOnly
 from infosam_studio.errors import StudioError
 from infosam_studio.events import CHILD_VARIABLE, Control, Emit, Event, WarningCode
 from infosam_studio.resource_files import resource_path
-from infosam_studio.segmentation.adapter_folder import (
-    AdapterFolder,
-    AdapterManifest,
-    write_adapter,
-)
+from infosam_studio.segmentation.adapter_folder import AdapterFolder, write_adapter
 from infosam_studio.segmentation.checkpoints import load_checkpoint
 from infosam_studio.segmentation.embedding_cache import DiskCache
 from infosam_studio.segmentation.predictor import Predictor
 
-GATE_OBJECTS: Final = {"instant": 20, "full": 30}
-GATE_CLICKS: Final = 8
-# The gate may take this share of a budget in minutes, before and after together.
-GATE_SHARE: Final = 0.4
 VALIDATION_OBJECTS: Final = 12
 # Seconds of training without --minutes, for an encoder of 512 px; larger ones get more.
 TRAIN_SECONDS: Final = {"instant": 12.0, "full": 110.0}
-
-
-@dataclass(frozen=True)
-class AdaptResult:
-    """What a finished run has to tell; ``to_json`` is the object of ``adapt --json``."""
-
-    adapter: str
-    path: Path
-    options: AdaptOptions
-    decision: Decision | None
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
-    steps: int
-    seconds: float
-    peak_memory_mb: float
-    train_images: int
-    train_objects: int
-    val_objects: int
-    notes: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def promoted(self) -> bool:
-        """Whether the gate let the new version through."""
-        return self.decision is not None and self.decision.promoted
-
-    def to_json(self) -> dict[str, Any]:
-        """The result object of design.md §7; more keys may follow the promised ones."""
-        return {
-            "adapter": self.adapter,
-            "method": self.options.method,
-            "recipe": self.options.recipe,
-            "promoted": self.promoted,
-            "before": dict(self.before),
-            "after": dict(self.after),
-            "steps": self.steps,
-            "seconds": round(self.seconds, 2),
-            "peak_memory_mb": self.peak_memory_mb,
-            "train_images": self.train_images,
-            "train_objects": self.train_objects,
-            "val_objects": self.val_objects,
-            "speed": self.options.speed,
-            "path": str(self.path),
-            "gate": None if self.decision is None else self.decision.to_json(),
-            **self.notes,
-        }
 
 
 def run_adapt(
@@ -169,32 +113,29 @@ class _Run:
         self.path = project.adapters_dir / self.name
         if self.path.exists():
             raise StudioError(f"There is already a version {self.name}: choose another --name.")
-        self.gate_seconds = 0.0
         self.encode_seconds = 0.0
 
     def run(self) -> AdaptResult:
         """All stages in order."""
         self._stage("load")
+        options = self.options
         data = check_files(
-            collect(self.project, seed=self.options.seed, train_images=self.options.train_images)
+            collect(self.project, seed=options.seed, train_images=options.train_images)
         )
         self.clock.check()
-        name = model_name(self.project, self.options.model)
-        model = load_checkpoint(name, self.device)
+        model = load_checkpoint(model_name(self.project, options.model), self.device)
         disk = DiskCache(self.project.cache_dir / "embeddings")
         self.predictor = Predictor(model, device=self.device, disk=disk)
         self.plan = self._make_plan(data)
         self._announce(data)
-        judged = self._gate_objects(data)
-        before = self._before(data, judged)
-        judged = judged[: len(before)] if before else judged
+        self.judge = self._make_judge(data) if options.gate else None
+        before = self.judge.before(self._in_use()) if self.judge else []
         fitted, student = self._train(data)
-        candidate = self._candidate(fitted, student, data)
-        self.predictor.load_adapter(candidate)
-        after = self._scores(data, judged, "after", single=self.options.recipe == "paper")
-        decision = self._decide(before, after, data)
-        folder = self._write(candidate, data, fitted, before, after, decision)
-        return self._result(folder, data, fitted, before, after, decision)
+        folder = candidate(self.path, fitted, student, data, base=model.info, options=options)
+        verdict = self._judged(folder, before)
+        written = self._write(folder, fitted, verdict, data)
+        self.state.forget()
+        return self._result(written, fitted, verdict, data)
 
     # Stages
 
@@ -264,68 +205,6 @@ class _Run:
             self._warn(WarningCode.SKIPPED, text)
         if data.unproven:
             self._warn(WarningCode.UNPROVEN, data.unproven)
-
-    def _gate_objects(self, data: TrainingSet) -> list[Sample]:
-        if not self.options.gate:
-            return []
-        chosen, small, untouched = evaluation_objects(
-            data.validation,
-            GATE_OBJECTS[self.options.speed],
-            trusted_first=gate.ENOUGH_TRUSTED,
-        )
-        self.untouched = untouched
-        if small:
-            self._warn(WarningCode.SKIPPED, f"{small} objects are too small to be tested on.")
-        return chosen
-
-    def _before(self, data: TrainingSet, judged: list[Sample]) -> list[ObjectScore]:
-        """The version in use (or the base) on the gate's objects."""
-        used = in_use(self.project)
-        folder = find(self.project, used) if used else None
-        if folder and folder.manifest.checkpoint_sha256 != self.predictor.model.info.sha256:
-            folder = None  # another base model is being adapted: compare with that base
-        self.predictor.load_adapter(folder)
-        single = is_single_mask(folder)
-        judged = self._affordable(data, judged, single=single)
-        scores = self._scores(data, judged, "before", single=single)
-        self.predictor.load_adapter(None)
-        return scores
-
-    def _affordable(self, data: TrainingSet, judged: list[Sample], *, single: bool) -> list[Sample]:
-        """As many of the gate's objects as a budget in minutes allows; one is timed first."""
-        if self.clock.seconds is None or len(judged) < 2:
-            return judged
-        image = data.images[judged[0].image_id]
-        self.predictor.encode(image.read(), image.identity)
-        start = self.clock.spent()
-        self._scores(data, judged[:1], "before", single=single)
-        pace = max(1e-3, self.clock.spent() - start)
-        self.gate_seconds = 0.0
-        allowed = int(GATE_SHARE / 2 * self.clock.seconds / pace)
-        if allowed < len(judged):
-            kept = max(2, allowed)
-            self._warn(WarningCode.BUDGET, f"The minutes given allow {kept} objects to test on.")
-            return judged[:kept]
-        return judged
-
-    def _scores(
-        self, data: TrainingSet, judged: list[Sample], stage: str, *, single: bool
-    ) -> list[ObjectScore]:
-        if not judged:
-            return []
-        start = self.clock.spent()
-        scores = evaluate_objects(
-            self.predictor,
-            list(data.images.values()),
-            judged,
-            clicks=GATE_CLICKS,
-            single_mask=single,
-            tick=lambda done, of: self._stage(stage, done, of),
-            check=self.clock.check,
-        )
-        self.gate_seconds = self.clock.spent() - start
-        order = {sample.object_id: place for place, sample in enumerate(judged)}
-        return sorted(scores, key=lambda score: order[score.object_id])
 
     # Training
 
@@ -413,27 +292,31 @@ class _Run:
         )
         limited = options.minutes is None and options.epochs is None and plan.recipe == "studio"
         larger = (int(self.predictor.sam.image_encoder.img_size) / 512) ** 2
-        state = fingerprint(
-            plan, data.digest(), self.predictor.model.info.sha256, options.minutes, self.name
-        )
+        self.state = self._state_file(data)
         return Loop(
             trainer,
             sampler,
             Validator(trainer, held) if held and plan.recipe == "studio" else None,
             self.clock,
             self.emit,
-            ResumeFile(self.project.cache_dir / "adapt" / f"{self.name}.state", state),
+            self.state,
             seconds=TRAIN_SECONDS[options.speed] * larger if limited else None,
             reserve=lambda: self._reserve(data, trainer.student),
         )
 
+    def _state_file(self, data: TrainingSet) -> ResumeFile:
+        base = self.predictor.model.info.sha256
+        same = fingerprint(self.plan, data.digest(), base, self.options.minutes, self.name)
+        return ResumeFile(self.project.cache_dir / "adapt" / f"{self.name}.state", same)
+
     def _reserve(self, data: TrainingSet, student: Student) -> float:
         """Seconds that the stages after training will take."""
         encode = len(data.images_of(data.validation)) * self.encode_seconds
-        return 0.5 + 1.1 * self.gate_seconds + (encode if student.acts_on_encoder else 0.0)
+        judged = self.judge.seconds if self.judge else 0.0
+        return 0.5 + 1.1 * judged + (encode if student.acts_on_encoder else 0.0)
 
     @contextlib.contextmanager
-    def _stoppable(self, student: Student) -> Any:
+    def _stoppable(self, student: Student) -> Iterator[None]:
         """Ask whether to stop between the encoder's blocks, forwards and backwards."""
         blocks = list(student.split.blocks) if student.split is not None else []
 
@@ -452,98 +335,61 @@ class _Run:
             for hook in hooks:
                 hook.remove()
 
-    # The result
+    # The verdict and the result
 
-    def _candidate(self, fitted: Fitted, student: Student, data: TrainingSet) -> AdapterFolder:
-        """The new version as the predictor takes it, before it has a folder."""
-        info = self.predictor.model.info
-        manifest = AdapterManifest(
-            name=self.name,
-            checkpoint=info.name,
-            checkpoint_sha256=info.sha256,
-            method=self.options.method,
-            recipe=self.options.recipe,
+    def _make_judge(self, data: TrainingSet) -> Judge:
+        return Judge(
+            self.predictor,
+            data,
+            self.clock,
             speed=self.options.speed,
-            seed=self.options.seed,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            training_hash=data.digest(),
-            split=_split_of(data),
-            versions=_versions(),
-            acts_on_encoder=student.acts_on_encoder,
+            stage=self._stage,
+            warn=self._warn,
         )
-        folder = AdapterFolder(self.path, manifest)
-        # Filled in as if read, so that the gate tests what will be written.
-        folder.__dict__.update(
-            tensors=dict(fitted.tensors),
-            relation=dict(fitted.relation),
-            config=student.peft_config or {},
-        )
-        return folder
 
-    def _decide(
-        self, before: list[ObjectScore], after: list[ObjectScore], data: TrainingSet
-    ) -> Decision | None:
-        if not self.options.gate:
-            return None
-        return gate.decide(
-            before,
-            after,
-            untouched_used=self.untouched,
-            held_out=data.unproven is not None,
-            seed=self.options.seed,
-        )
+    def _in_use(self) -> AdapterFolder | None:
+        """The version in use, None where it belongs to another base model."""
+        used = in_use(self.project)
+        folder = find(self.project, used) if used else None
+        own = self.predictor.model.info.sha256
+        return folder if folder and folder.manifest.checkpoint_sha256 == own else None
+
+    def _judged(self, folder: AdapterFolder, before: list[ObjectScore]) -> Verdict:
+        if self.judge is None:
+            self.predictor.load_adapter(folder)
+            return Verdict([], [], None)
+        after = self.judge.after(folder)
+        return Verdict(before, after, self.judge.decide(before, after, seed=self.options.seed))
 
     def _write(
-        self,
-        candidate: AdapterFolder,
-        data: TrainingSet,
-        fitted: Fitted,
-        before: list[ObjectScore],
-        after: list[ObjectScore],
-        decision: Decision | None,
+        self, folder: AdapterFolder, fitted: Fitted, verdict: Verdict, data: TrainingSet
     ) -> AdapterFolder:
         self._stage("write")
         self.clock.check()
-        names = {record.id: record.name for record in self.project.classes()}
-        manifest = replace(
-            candidate.manifest,
+        manifest = finished_manifest(
+            folder.manifest,
             encoder_sha256=self.predictor.encoder_sha256,
-            before=gate.summary(before),
-            after=gate.summary(after),
-            per_class={
-                "before": gate.per_class(before, names),
-                "after": gate.per_class(after, names),
-            },
-            duration_s=round(self.clock.spent(), 2),
-            notes={
-                "steps": fitted.steps,
-                "training_seconds": round(fitted.seconds, 2),
-                "best_validation_iou": fitted.best,
-                "unproven": data.unproven,
-                "gate": None if decision is None else decision.to_json(),
-                "skipped": list(data.skipped),
-                "plan": _plain(self.plan),
-            },
+            seconds=self.clock.spent(),
+            fitted=fitted,
+            verdict=verdict,
+            data=data,
+            plan=self.plan,
+            classes={record.id: record.name for record in self.project.classes()},
         )
-        config = candidate.config if manifest.recipe == "studio" else None
-        return write_adapter(self.path, candidate.tensors, manifest, config, candidate.relation)
+        config = folder.config if manifest.recipe == "studio" else None
+        return write_adapter(self.path, folder.tensors, manifest, config, folder.relation)
 
     def _result(
-        self,
-        folder: AdapterFolder,
-        data: TrainingSet,
-        fitted: Fitted,
-        before: list[ObjectScore],
-        after: list[ObjectScore],
-        decision: Decision | None,
+        self, folder: AdapterFolder, fitted: Fitted, verdict: Verdict, data: TrainingSet
     ) -> AdaptResult:
+        decision = verdict.decision
         return AdaptResult(
             adapter=self.name,
             path=folder.path,
             options=self.options,
             decision=decision,
-            before=gate.summary(before),
-            after=gate.summary(after),
+            before=folder.manifest.before,
+            after=folder.manifest.after,
             steps=fitted.steps,
             seconds=self.clock.spent(),
             peak_memory_mb=peak_memory_mb(self.device),
@@ -557,25 +403,3 @@ class _Run:
                 "per_class": folder.manifest.per_class,
             },
         )
-
-
-def _split_of(data: TrainingSet) -> dict[str, Any]:
-    return {
-        "train": sorted({data.images[s.image_id].name for s in data.train}),
-        "validation": sorted({data.images[s.image_id].name for s in data.validation}),
-        "held_out_objects": data.unproven is not None and bool(data.validation),
-    }
-
-
-def _versions() -> dict[str, str]:
-    found = {"infosam_studio": __version__, "python": platform.python_version()}
-    for name in ("torch", "peft", "segment-anything"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-def _plain(plan: TrainingPlan) -> dict[str, Any]:
-    return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in vars(plan).items()
-    }
