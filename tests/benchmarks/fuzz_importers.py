@@ -48,7 +48,8 @@ FAMILIES = {
 STRANGE: list[Any] = [
     None, True, False, 0, -1, 1, 2, 1.5, -0.0, 1e-300, 1e300, -1e300, 2**31, 2**63, -(2**63),
     10**30, float("nan"), float("inf"), "", " ", "a", "a.png", "../a.png", "/etc/passwd",
-    "C:\\a.png", "\ud800", "\x00", "😀" * 50, "x" * 5000, "#ffffff", "1", "nan", [], [[]], [[[]]], {}, {"a": 1},
+    "C:\\a.png", "\ud800", "\x00", "😀" * 50, "x" * 5000, "#ffffff", "1", "nan",
+    [], [[]], [[[]]], {}, {"a": 1},
     [1, 2], [1, 2, 3, 4, 5, 6], [[1, 2], [3, 4], [5, 6]], ["a"] * 6, [None] * 6,
     {"size": [18, 24], "counts": [1, 2, 3]}, {"size": [18, 24], "counts": "0"},
     {"size": [10**9, 10**9], "counts": [10**18]}, "polygon", "mask", "Polygon", "MultiPolygon",
@@ -213,7 +214,7 @@ class Broken(Exception):
 
 def check_import(project: Project, format: str, source: Path, options: ImportOptions) -> str:
     """Run one import; "read" or "refused"; raises where a promise is broken."""
-    started = time.monotonic()
+    started = time.process_time()
     try:
         report = importer(format)(project, source, options=options)
     except StudioError as error:
@@ -234,8 +235,8 @@ def check_import(project: Project, format: str, source: Path, options: ImportOpt
         project.undo()
     if project.objects() or project.classes() or project.can_undo():
         raise Broken("one undo did not take it back")
-    if time.monotonic() - started > 30:
-        raise Broken("it took over 30 seconds")
+    if time.process_time() - started > 20:
+        raise Broken("it took over 20 seconds")
     return "read"
 
 
@@ -245,6 +246,7 @@ def fuzz(family: str, minutes: float, seed: int, keep: Path) -> dict[str, Any]:
     outcome: Counter[str] = Counter()
     broken: Counter[str] = Counter()
     deadline = time.monotonic() + 60 * minutes
+    busy = time.process_time()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         good = seeds(folder, formats, family)
@@ -283,6 +285,7 @@ def fuzz(family: str, minutes: float, seed: int, keep: Path) -> dict[str, Any]:
         "family": family,
         "seed": seed,
         "minutes": minutes,
+        "cpu_s": round(time.process_time() - busy, 1),
         "cases": number,
         **outcome,
         "broken": dict(broken),
