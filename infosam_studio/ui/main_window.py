@@ -57,6 +57,7 @@ class MainWindow(QMainWindow):
         self.settings = settings
         self._maker = maker
         self.bench: Workbench | None = None
+        self._closed = False
         self._commands: Commands | None = None
         self.setWindowTitle(TITLE)
         self.setAcceptDrops(True)
@@ -169,6 +170,9 @@ class MainWindow(QMainWindow):
 
     @Slot(object)
     def _install(self, opened: Opened) -> None:
+        if self._closed:  # opened behind the back of somebody who has left
+            opened.project.close()
+            return
         if self.bench is not None:
             self.close_project()
         project = opened.project
@@ -392,6 +396,7 @@ class MainWindow(QMainWindow):
             self.resize(1280, 800)
 
     def closeEvent(self, event: QCloseEvent) -> None:
+        self._closed = True
         self.settings.setValue("window/geometry", self.saveGeometry())
         self.close_project()
         self.opener.close()

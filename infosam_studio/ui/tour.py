@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ OBJECTS = 2
 IMAGES = 3
 
 
-def run_tour(folder: Path | None = None) -> int:
+def run_tour(folder: Path | None = None, *, images: int = IMAGES, adapt: bool = True) -> int:
     """Show the tour; returns the exit status. ``folder`` takes screenshots and exports."""
     from infosam_studio.ui.app import application, make_window
 
@@ -46,7 +47,7 @@ def run_tour(folder: Path | None = None) -> int:
     window = make_window()
     out = folder or Path(tempfile.mkdtemp(prefix="infosam-studio-tour-"))
     try:
-        Tour(window, out).run()
+        Tour(window, out, images=images, adapt=adapt).run()
     except StudioError as problem:
         print(f"The tour stopped: {problem}", file=sys.stderr)
         return 1
@@ -59,9 +60,10 @@ def run_tour(folder: Path | None = None) -> int:
 class Tour:
     """One run through open, click, correct, accept, export."""
 
-    def __init__(self, window: MainWindow, out: Path) -> None:
+    def __init__(self, window: MainWindow, out: Path, *, images: int, adapt: bool) -> None:
         self._window = window
         self._out = out
+        self._images, self._adapts = images, adapt
         self._pictures = 0
         self.ious: list[float] = []
         self.milliseconds: list[float] = []
@@ -74,11 +76,13 @@ class Tour:
         QTest.qWaitForWindowExposed(self._window)
         self._picture("welcome")
         self._open()
-        for number in range(min(IMAGES, len(self._bench.document.images()))):
+        for number in range(min(self._images, len(self._bench.document.images()))):
             if number:
                 self._next_image()
             self._label_image()
         self._undo_and_redo()
+        if self._adapts:
+            self._adapt()
         self._export("coco", "labels.json")
         self._export("png", "index-maps")
         self._dark()
@@ -226,6 +230,30 @@ class Tour:
         self._window.actions_["redo"].trigger()
         after = sum(document.count(one.id) for one in document.images())
         self._say(f"undo and redo: {before} → {between} → {after} objects")
+
+    def _adapt(self) -> None:
+        """An instant adaptation, its card, the swap and the way back."""
+        bench, window = self._bench, self._window
+        window.actions_["adapt"].trigger()
+        self._picture("adapting")
+        (ended,) = wait_for(
+            bench.adapting.finished, lambda: None, "adapting the model", seconds=900.0
+        )
+        self._picture("result-card")
+        if ended.result is None:
+            self._say(f"adaptation: {ended.problem}")
+            return
+        name = str(ended.result["adapter"])
+        self._say(f"adapted in {ended.result['seconds']:.0f} s: {bench.model_panel.card.text}")
+        if bench.adapting.in_use != name:
+            self._swap(lambda: bench.adapting.use(name), f"swapped to {name} by hand")
+        self._swap(lambda: window.actions_["roll_back"].trigger(), "rolled back to the base")
+
+    def _swap(self, action: Callable[[], object], what: str) -> None:
+        started = time.perf_counter()
+        wait_for(self._bench.model_ready, action, what)
+        swapped = (time.perf_counter() - started) * 1000
+        self._say(f"{what} in {swapped:.0f} ms")
 
     def _export(self, name: str, place: str) -> None:
         choice = ExportChoice(name, self._out / place, overwrite=True)

@@ -20,7 +20,7 @@ from infosam_studio.ui.workbench import Workbench
 
 SIZE = 256
 DISCS = ((70, 80, 34), (180, 90, 40), (120, 190, 44))
-WAIT_MS = 30_000
+WAIT_MS = 120_000
 
 
 def draw_discs(seed: int) -> np.ndarray:

@@ -177,13 +177,13 @@ def test_the_tour_reports_each_step(
         pytest.skip("resources/models/starter.safetensors is not there")
     from infosam_studio.ui.tour import run_tour
 
-    assert run_tour(tmp_path / "tour") == 0
+    assert run_tour(tmp_path / "tour", images=1, adapt=False) == 0
     told = capsys.readouterr().out
     assert "exported coco" in told
     assert "0 different" in told
     assert str(tmp_path / "tour") in told
     labels = json.loads((tmp_path / "tour" / "labels.json").read_text())
-    assert len(labels["annotations"]) >= 3
+    assert len(labels["annotations"]) >= 2
     assert len(list((tmp_path / "tour").glob("*.png"))) >= 6
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from PySide6.QtCore import QPointF, QRectF, Signal, Slot
@@ -91,7 +92,8 @@ class ResultCard(QFrame):
     @property
     def text(self) -> str:
         """Everything the card says."""
-        return "\n".join((self._title.text(), self._figures.text(), self._reason.text()))
+        words = (self._title.text(), self._figures.text(), self._reason.text())
+        return re.sub("<[^>]*>", " ", ". ".join(one for one in words if one)).replace("  ", " ")
 
     def show_end(self, ended: Ended | None, in_use: str | None) -> None:
         """Show how a run ended; None hides the card."""
