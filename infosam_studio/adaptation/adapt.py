@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import torch
-from torch import Tensor
 
 from infosam_studio.adaptation.adapters import Student, make_student
 from infosam_studio.adaptation.budget import Clock
-from infosam_studio.adaptation.encoders import depth_of
+from infosam_studio.adaptation.encoders import depth_of, stoppable
 from infosam_studio.adaptation.features import FeatureStore
 from infosam_studio.adaptation.fit import Fitted, Loop, ResumeFile, Validator, fingerprint
 from infosam_studio.adaptation.gate import ObjectScore
@@ -47,6 +45,7 @@ from infosam_studio.adaptation.samples import (
     collect,
     evaluation_objects,
 )
+from infosam_studio.adaptation.spread import Spread
 from infosam_studio.adaptation.targets import TargetStore, union_sample
 from infosam_studio.adaptation.training import Trainer
 from infosam_studio.adaptation.versions import find, in_use, model_name, next_name
@@ -61,7 +60,7 @@ from infosam_studio.segmentation.predictor import Predictor
 
 VALIDATION_OBJECTS: Final = 12
 # Seconds of training without --minutes, for an encoder of 512 px; larger ones get more.
-TRAIN_SECONDS: Final = {"instant": 12.0, "full": 110.0}
+TRAIN_SECONDS: Final = {"instant": 10.0, "full": 110.0}
 
 
 def run_adapt(
@@ -81,6 +80,9 @@ def run_adapt(
     clock = Clock(
         seconds, control or Control(), emit, started=started, pause_below=options.pause_below
     )
+    spread = Spread()
+    if spread.rank:
+        emit = _silent  # the first process speaks, judges and writes for all
     child = os.environ.get(CHILD_VARIABLE) == "1"
     threads = limit_threads(options.threads, leave_one=child)
     if child:
@@ -88,7 +90,11 @@ def run_adapt(
     else:
         ensure_split(options.project)
     with Project.for_path(options.project, read_only=True) as project, project.snapshot() as view:
-        return _Run(view, options, clock, emit, threads).run()
+        return _Run(view, options, clock, emit, threads, spread).run()
+
+
+def _silent(_event: Event) -> None:
+    pass
 
 
 def ensure_split(path: Path) -> None:
@@ -104,10 +110,16 @@ class _Run:
     """The stages of one run and what they hand on."""
 
     def __init__(
-        self, project: Project, options: AdaptOptions, clock: Clock, emit: Emit, threads: int
+        self,
+        project: Project,
+        options: AdaptOptions,
+        clock: Clock,
+        emit: Emit,
+        threads: int,
+        spread: Spread,
     ) -> None:
         self.project, self.options, self.clock = project, options, clock
-        self.emit, self.threads = emit, threads
+        self.emit, self.threads, self.spread = emit, threads, spread
         self.device = choose_device(options.device)
         self.name = options.name or next_name(project.adapters_dir)
         self.path = project.adapters_dir / self.name
@@ -125,16 +137,20 @@ class _Run:
         self.clock.check()
         model = load_checkpoint(model_name(self.project, options.model), self.device)
         disk = DiskCache(self.project.cache_dir / "embeddings")
-        self.predictor = Predictor(model, device=self.device, disk=disk)
+        # The app's own precision, so that embeddings are shared; the paper's recipe has fp32.
+        precision = "fp32" if options.recipe == "paper" else "auto"
+        self.predictor = Predictor(model, device=self.device, disk=disk, precision=precision)
         self.plan = self._make_plan(data)
         self._announce(data)
-        self.judge = self._make_judge(data) if options.gate else None
+        self.judge = self._make_judge(data) if options.gate and not self.spread.rank else None
         before = self.judge.before(self._in_use()) if self.judge else []
         fitted, student = self._train(data)
         folder = candidate(self.path, fitted, student, data, base=model.info, options=options)
         verdict = self._judged(folder, before)
-        written = self._write(folder, fitted, verdict, data)
-        self.state.forget()
+        written = folder
+        if not self.spread.rank:
+            written = self._write(folder, fitted, verdict, data)
+            self.state.forget()
         return self._result(written, fitted, verdict, data)
 
     # Stages
@@ -168,7 +184,7 @@ class _Run:
             speed=options.speed,
             depth=depth_of(sam),
             image_size=size,
-            device=self.device,
+            precision=self.predictor.precision,
             seed=options.seed,
         )
         if options.epochs is not None:
@@ -218,7 +234,7 @@ class _Run:
         )
         try:
             trainer = self._trainer(student, data)
-            with self._stoppable(student):
+            with stoppable(student.split, self.clock.check):
                 return self._loop(trainer, data).run(resume=self.options.resume), student
         finally:
             student.detach()
@@ -244,6 +260,7 @@ class _Run:
             Roller(self.predictor.sam, self.plan, check=self.clock.check),
             self.plan,
             notice=self._warn,
+            spread=self.spread,
         )
 
     def _fill(self, store: FeatureStore, data: TrainingSet) -> None:
@@ -314,26 +331,6 @@ class _Run:
         encode = len(data.images_of(data.validation)) * self.encode_seconds
         judged = self.judge.seconds if self.judge else 0.0
         return 0.5 + 1.1 * judged + (encode if student.acts_on_encoder else 0.0)
-
-    @contextlib.contextmanager
-    def _stoppable(self, student: Student) -> Iterator[None]:
-        """Ask whether to stop between the encoder's blocks, forwards and backwards."""
-        blocks = list(student.split.blocks) if student.split is not None else []
-
-        def backwards(grad: Tensor) -> None:
-            self.clock.check()
-
-        def forwards(_module: object, _inputs: object, output: Tensor) -> None:
-            self.clock.check()
-            if output.requires_grad:
-                output.register_hook(backwards)  # type: ignore[no-untyped-call]
-
-        hooks = [block.register_forward_hook(forwards) for block in blocks]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     # The verdict and the result
 

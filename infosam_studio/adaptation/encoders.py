@@ -6,6 +6,8 @@ per image. ``suffix(prefix(x, k), k)`` runs exactly the operations of the encode
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -104,3 +106,24 @@ def depth_of(sam: Any) -> int:
     """Number of attention blocks, 0 where the encoder cannot be cut."""
     blocks = getattr(sam.image_encoder, "blocks", None)
     return len(blocks) if blocks is not None else 0
+
+
+@contextmanager
+def stoppable(split: SplitEncoder | None, check: Callable[[], None]) -> Iterator[None]:
+    """Within this ``check`` is called at every block, forwards and backwards; it raises to stop."""
+
+    def backwards(_grad: Tensor) -> None:
+        check()
+
+    def forwards(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        check()
+        if output.requires_grad:
+            output.register_hook(backwards)  # type: ignore[no-untyped-call]
+
+    blocks = [] if split is None else list(split.blocks)
+    hooks = [block.register_forward_hook(forwards) for block in blocks]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -89,7 +89,8 @@ class FeatureStore:
             known = self.predictor.encode(image.read(), image.identity)
         if known is not None:
             return known.features.half()
-        with torch.no_grad():
+        low = self.predictor.precision == "bf16"
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
             features: Tensor = self.predictor.sam.image_encoder(self.pixels(key))
         return features.half()
 

@@ -209,7 +209,8 @@ class Loop:
 
     def _step(self, progress: Progress) -> None:
         step = progress.step
-        self.trainer.set_progress(step, self._fraction(progress))
+        fraction = self.trainer.spread.largest(self._fraction(progress))
+        self.trainer.set_progress(step, fraction)
         rng = self.sampler.generator(step)
         done = self.trainer.step(self.sampler.batch(step, rng), rng)
         progress.step += 1
@@ -251,7 +252,7 @@ class Loop:
         data = {"step": progress.step, "iou": score.iou, "iou_first": score.first, "best": better}
         self.emit(Event("validation", data))
         progress.seconds += self.clock.spent() - start
-        return progress.bad >= self.trainer.plan.patience
+        return self.trainer.spread.agree(progress.bad >= self.trainer.plan.patience)
 
     def _validate_last(self, progress: Progress) -> None:
         """The last weights have the lowest rate behind them and are often the best."""

@@ -55,6 +55,13 @@ class Spread:
         for tensor in tensors:
             tensor.copy_(self._accelerator.reduce(tensor, reduction="sum"))
 
+    def largest(self, value: float) -> float:
+        """The largest of the processes' values: clocks differ, learning rates must not."""
+        if self._accelerator is None:
+            return value
+        mine = torch.tensor([value], dtype=torch.float64, device=self._accelerator.device)
+        return float(self._accelerator.gather(mine).max())
+
     def agree(self, value: bool) -> bool:
         """True as soon as one process says so; keeps all of them in the same step."""
         if self._accelerator is None:

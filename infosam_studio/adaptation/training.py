@@ -112,6 +112,12 @@ class Trainer:
 
     def step(self, items: Sequence[Item], rng: np.random.Generator) -> Step:
         """One step on these items; halves the micro-batch and goes on when memory runs out."""
+        count = len(items) // self.spread.size * self.spread.size
+        if count == 0:
+            raise StudioError(
+                f"{self.spread.size} processes need as many labelled objects: start fewer."
+            )
+        items = items[:count]
         draws = Draws.make(rng, len(items), self.plan.box_share)
         while True:
             try:

@@ -119,7 +119,7 @@ def open_predictor(
     folder: AdapterFolder | None,
     *,
     device: str = "auto",
-    precision: str = "fp32",
+    precision: str = "auto",
 ) -> Predictor:
     """A predictor on the project's embedding cache, with this version on it.
 
@@ -233,6 +233,7 @@ def import_version(project: Project, source: Path) -> str:
         raise StudioError(f"{source} does not exist: choose an adapter folder or a .zip of one.")
     project.adapters_dir.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".import.", dir=project.adapters_dir))
+    aside.chmod(0o755)
     try:
         if source.is_dir():
             for name in FILES:

@@ -110,7 +110,7 @@ def plan_of(method: str, speed: str, predictor: Predictor, seed: int, changes: A
         speed=speed,
         depth=depth_of(sam),
         image_size=int(sam.image_encoder.img_size),
-        device=predictor.device,
+        precision=predictor.precision,
         seed=seed,
     )
     allowed = {key: value for key, value in changes.items() if key not in ("alpha", "beta")}
@@ -318,7 +318,7 @@ def run(args: argparse.Namespace) -> int:
     waiting = [cell for cell in cells(args) if cell.key() not in done]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     cache = DiskCache(args.cache) if args.cache else None
-    predictor = Predictor(load_checkpoint(args.model), disk=cache)
+    predictor = Predictor(load_checkpoint(args.model), disk=cache, precision="auto")
     domains = {name: load_domain(args.data, name) for name in args.domains}
     start = time.monotonic()
     for number, cell in enumerate(waiting):

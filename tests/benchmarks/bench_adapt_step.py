@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,14 @@ import torch
 from infosam_studio.adaptation.adapters import make_student
 from infosam_studio.adaptation.features import FeatureStore
 from infosam_studio.adaptation.machine import peak_memory_mb
-from infosam_studio.adaptation.plan import best_precision, studio_plan
+from infosam_studio.adaptation.plan import studio_plan
 from infosam_studio.adaptation.relation import RelationModule
 from infosam_studio.adaptation.rollout import Roller
 from infosam_studio.adaptation.sampler import Sampler
 from infosam_studio.adaptation.targets import TargetStore
 from infosam_studio.adaptation.training import Trainer
 from infosam_studio.segmentation.checkpoints import LoadedModel
+from infosam_studio.segmentation.fast_attention import best_precision, uninstall
 from infosam_studio.segmentation.predictor import Predictor
 from infosam_studio.segmentation.upstream import segment_anything_modules
 from tests.adaptation.tiny import labelled
@@ -90,8 +92,6 @@ def vit_b(size: int) -> Any:
 
 def trainer_of(kind: str, size: int, folder: Path) -> tuple[Trainer, Sampler]:
     """The trainer of one configuration and its batches."""
-    from dataclasses import replace
-
     pictures, samples = labelled(folder, IMAGES, objects=2)
     predictor = Predictor(LoadedModel.from_sam(vit_b(size), architecture="vit_b"))
     speed = "instant" if kind == "instant" else "full"
@@ -100,18 +100,16 @@ def trainer_of(kind: str, size: int, folder: Path) -> tuple[Trainer, Sampler]:
         speed=speed,
         depth=12,
         image_size=size,
-        device=torch.device("cpu"),
+        precision=best_precision(),
         seed=0,
     )
     plan = replace(plan, batch=BATCH, rounds=ROUNDS, views=(0,), canvas=256)
     if kind == "plain":
-        from infosam_studio.segmentation.fast_attention import uninstall
-
         uninstall(predictor.sam.image_encoder)
         predictor.memory.limit_bytes = 0
         plan = replace(plan, micro_batch=BATCH, precision="fp32")
     elif kind == "full":
-        plan = replace(plan, micro_batch=1, precision=best_precision(torch.device("cpu")))
+        plan = replace(plan, micro_batch=1)
     student = make_student(
         predictor.sam, recipe="studio", rank=plan.rank, first_block=plan.first_block, seed=0
     )
