@@ -280,7 +280,8 @@ def app(arguments: Sequence[str]) -> int:
     python = set_up(ROOT, ())
     env = clean_env()
     command = [str(python), "-m", MODULE, "open", *arguments]
-    if not has_display() and "QT_QPA_PLATFORM" not in env:
+    asks_for_help = bool({"-h", "--help"} & set(arguments))
+    if not has_display() and "QT_QPA_PLATFORM" not in env and not asks_for_help:
         say("no display: running the guided tour offscreen")
         env["QT_QPA_PLATFORM"] = "offscreen"
         command = [str(python), "-m", MODULE, "open", "--tour"]

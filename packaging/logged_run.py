@@ -77,7 +77,8 @@ def copy_lines(process: subprocess.Popen[str], log: Path, news: News) -> None:
         for line in process.stdout:
             out.write(line)
             out.flush()
-            news.text = line.strip()
+            if not line.startswith(("WARNING", "DEPRECATION")):
+                news.text = line.strip()
 
 
 class News:
