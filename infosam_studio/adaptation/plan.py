@@ -77,10 +77,10 @@ class TrainingPlan:
     """The numbers of one training; two methods differ in ``alpha`` and ``beta`` alone.
 
     ``canvas`` is the side of the square on which masks are compared. ``click_noise`` is the
-    share of clicks set anywhere in the error instead of at its centre, ``box_share`` the share
-    of batches that start from a box, ``spread`` how much every candidate of an ambiguous click
-    is trained (0: only the best one, 1: all alike). ``micro_batch`` below ``batch`` switches to
-    the two-pass batch, which has the same gradient.
+    share of clicks set anywhere in the error instead of at its centre; ``box_share`` the share
+    of samples that start from a box (recipe ``paper``: of batches); ``spread`` how much every
+    candidate of an ambiguous click is trained (0: only the best one, 1: all alike).
+    ``micro_batch`` below ``batch`` switches to the two-pass batch, which has the same gradient.
     """
 
     recipe: str
@@ -150,7 +150,7 @@ def studio_plan(
         clip=1.0,
         rounds=3,
         click_noise=0.5,
-        box_share=0.25,
+        box_share=0.3,
         box_noise=0.05,
         spread=0.25,
         rank=8,

@@ -1,9 +1,9 @@
 """Simulated prompting during training: what a user would click, and what each answer costs.
 
-A rollout gives every sample of a batch its first prompt (one kind for the whole batch, as the
-official code draws it), then corrective clicks with the previous mask fed back, just as the app
-and the evaluation protocol do. Clicks and fed-back masks carry no gradient and are recorded, so
-the second pass of the two-pass batch, and the teacher, see the very same prompts.
+A rollout gives every sample of a micro-batch its first prompt (one kind for all of them), then
+corrective clicks with the previous mask fed back, just as the app and the evaluation protocol do.
+Clicks and fed-back masks carry no gradient and are recorded, so the second pass of the two-pass
+batch, and the teacher, see the very same prompts.
 """
 
 from __future__ import annotations
@@ -29,23 +29,44 @@ Prompts = tuple[PromptBatch, ...]
 
 @dataclass(frozen=True)
 class Draws:
-    """The chances of one batch: its first prompt, and one stream of numbers per sample.
+    """The chances of one batch: each sample's first prompt, and its own stream of numbers.
 
     They do not depend on how the batch is cut into micro-batches or spread over processes.
     """
 
-    box_first: bool
+    boxes: tuple[bool, ...]
     seeds: tuple[int, ...]
 
     @classmethod
-    def make(cls, rng: np.random.Generator, count: int, box_share: float) -> Draws:
-        """The draws for ``count`` samples."""
-        box_first = bool(rng.random() < box_share)
-        return cls(box_first, tuple(int(seed) for seed in rng.integers(0, 2**62, size=count)))
+    def make(cls, rng: np.random.Generator, count: int, plan: TrainingPlan) -> Draws:
+        """The draws for ``count`` samples.
+
+        Recipe ``paper`` draws one kind of prompt for the batch. Recipe ``studio`` gives the
+        first samples a box (how many is drawn so that the share is right on average), because
+        a step that has seen no box may spoil them.
+        """
+        chance = rng.random()
+        if plan.recipe == "paper":
+            boxes = [bool(chance < plan.box_share)] * count
+        else:
+            number = int(plan.box_share * count + chance)
+            boxes = [place < number for place in range(count)]
+        return cls(tuple(boxes), tuple(int(v) for v in rng.integers(0, 2**62, size=count)))
 
     def part(self, rows: slice) -> Draws:
         """Those of some samples."""
-        return Draws(self.box_first, self.seeds[rows])
+        return Draws(self.boxes[rows], self.seeds[rows])
+
+    def cuts(self, rows: slice, most: int) -> list[slice]:
+        """``rows`` in pieces of at most ``most`` samples with one kind of first prompt."""
+        pieces: list[slice] = []
+        start = rows.start
+        for place in range(rows.start, rows.stop):
+            last = place + 1 == rows.stop
+            if last or place + 1 - start == most or self.boxes[place + 1] != self.boxes[place]:
+                pieces.append(slice(start, place + 1))
+                start = place + 1
+        return pieces
 
 
 @dataclass(frozen=True)
@@ -208,7 +229,7 @@ class _Asker:
         self.hard: Tensor | None = None
         self.masks: Tensor | None = None
         self.boxes: Tensor | None = None
-        self.box_first = draws is not None and draws.box_first
+        self.box_first = draws is not None and draws.boxes[0]
         if self.box_first:
             boxes = [self._box(row, target) for row, target in enumerate(targets)]
             self.boxes = torch.stack(boxes).to(device)

@@ -118,7 +118,7 @@ class Trainer:
                 f"{self.spread.size} processes need as many labelled objects: start fewer."
             )
         items = items[:count]
-        draws = Draws.make(rng, len(items), self.plan.box_share)
+        draws = Draws.make(rng, len(items), self.plan)
         while True:
             try:
                 losses = self._gradients(items, draws)
@@ -169,7 +169,7 @@ class Trainer:
         return Step(losses, math.nan, skipped=True)
 
     def _gradients(
-        self, items: Sequence[Item], draws: Draws | None, recorded: Prompts | None = None
+        self, items: Sequence[Item], draws: Draws, recorded: Prompts | None = None
     ) -> dict[str, float]:
         """Fill ``.grad`` of everything trained with this process's part of the gradient.
 
@@ -177,16 +177,13 @@ class Trainer:
         """
         self.optimizer.zero_grad(set_to_none=True)
         mine = self.spread.share(len(items))
-        cuts = [
-            slice(start, min(start + self.micro, mine.stop))
-            for start in range(mine.start, mine.stop, self.micro)
-        ]
-        whole = len(cuts) == 1
+        cuts = draws.cuts(mine, self.micro)
+        whole = self.micro >= mine.stop - mine.start
         with torch.set_grad_enabled(whole):
             passes = [
                 self._pass(
                     items[cut],
-                    None if draws is None else draws.part(cut),
+                    draws.part(cut),
                     None if recorded is None else tuple(p.part(cut) for p in recorded),
                 )
                 for cut in cuts

@@ -21,7 +21,7 @@ def main() -> None:
     sampler = Sampler(samples, batch=4, views=(0,), seed=3)
     rng = sampler.generator(0)
     items = sampler.batch(0, rng)
-    losses = trainer._gradients(items, Draws.make(rng, len(items), plan.box_share))
+    losses = trainer._gradients(items, Draws.make(rng, len(items), plan))
     named = dict(student.parameters())
     assert trainer.relation is not None
     named |= {f"relation.{name}": v for name, v in trainer.relation.named_parameters()}

@@ -14,7 +14,7 @@ from infosam_studio.adaptation.decoding import PromptBatch
 from infosam_studio.adaptation.features import FeatureStore
 from infosam_studio.adaptation.plan import paper_plan
 from infosam_studio.adaptation.relation import RelationModule
-from infosam_studio.adaptation.rollout import Roller
+from infosam_studio.adaptation.rollout import Draws, Roller
 from infosam_studio.adaptation.sampler import Item
 from infosam_studio.adaptation.samples import Sample
 from infosam_studio.adaptation.targets import TargetStore
@@ -28,6 +28,10 @@ from tests.adaptation import closed_form as form
 REFERENCE = json.loads(
     (Path(__file__).parents[1] / "data" / "infosam_paper_step.json").read_text("utf-8")
 )
+
+
+# The reference brings its own prompts.
+NO_BOXES = Draws((False,) * form.BATCH, (0,) * form.BATCH)
 
 
 def prompts(kind: str) -> PromptBatch:
@@ -80,7 +84,7 @@ def test_one_step_is_the_official_one(kind: str, micro: int) -> None:
     for number, wanted in enumerate(case["steps"]):
         trainer.set_progress(number, number / trainer.plan.schedule_steps)
         assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(wanted["lr"], rel=1e-9)
-        losses = trainer._gradients(items, None, (prompts(kind),))
+        losses = trainer._gradients(items, NO_BOXES, (prompts(kind),))
         # After one Adam step every parameter has moved by about its sign, which magnifies
         # rounding where a gradient is near zero.
         exact, norms = (1e-5, 1e-4) if number == 0 else (2e-4, 2e-2)

@@ -78,7 +78,7 @@ def test_two_passes_have_the_gradient_of_the_whole_batch(
         items = sampler.batch(0, rng)
         from infosam_studio.adaptation.rollout import Draws
 
-        losses = trainer._gradients(items, Draws.make(rng, len(items), plan.box_share))
+        losses = trainer._gradients(items, Draws.make(rng, len(items), plan))
         keep(losses)
         gradients.append((losses, kept))
     (loss_a, grads_a), (loss_b, grads_b) = gradients
