@@ -68,6 +68,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
         description="Click-driven segmentation labelling that adapts SAM to your images.",
         epilog="infosam-studio PATH opens a project, a folder of images or one image.",
     )
+    parser.set_defaults(json=False, verbose=False)
     parser.add_argument("--version", action="version", version=f"infosam-studio {__version__}")
     subparsers = parser.add_subparsers(
         title="commands", metavar="COMMAND", parser_class=_CommandParser
@@ -88,8 +89,10 @@ class _CommandParser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("conflict_handler", "resolve")
         super().__init__(*args, **kwargs)
-        self.add_argument("--json", action="store_true", help="one JSON object on stdout")
-        self.add_argument("--verbose", action="store_true", help="more log lines on stderr")
+        # No defaults here: those of a verb would undo what was said before it.
+        quiet: dict[str, Any] = {"action": "store_true", "default": argparse.SUPPRESS}
+        self.add_argument("--json", help="one JSON object on stdout", **quiet)
+        self.add_argument("--verbose", help="more log lines on stderr", **quiet)
 
 
 def _with_default_command(arguments: list[str], commands: frozenset[str]) -> list[str]:

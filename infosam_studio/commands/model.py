@@ -1,4 +1,4 @@
-"""`evaluate`, `segment`, `models`: measuring and using a model, and having the files of one."""
+"""`evaluate` and `segment`: measuring a model on labels, and letting it suggest some."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from infosam_studio.segmentation.everything import EverythingOptions
     from infosam_studio.segmentation.predictor import Predictor
 
-ARCHITECTURES = ("starter", "mobile_sam", "vit_b", "vit_l", "vit_h")
 EVALUATION_KEYS = (
     "model",
     "adapter",
