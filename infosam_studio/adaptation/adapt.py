@@ -16,7 +16,7 @@ import torch
 
 from infosam_studio.adaptation.adapters import Student, make_student
 from infosam_studio.adaptation.budget import Clock
-from infosam_studio.adaptation.encoders import depth_of, stoppable
+from infosam_studio.adaptation.encoders import split_encoder, stoppable
 from infosam_studio.adaptation.features import FeatureStore
 from infosam_studio.adaptation.fit import Fitted, Loop, ResumeFile, Validator, fingerprint
 from infosam_studio.adaptation.gate import ObjectScore
@@ -179,10 +179,12 @@ class _Run:
                     f"{plan.batch}.",
                 )
             return plan
+        encoder_learns = options.speed == "full" and options.method != "decoder"
+        first = split_encoder(sam).default_first if encoder_learns else 0
         plan = studio_plan(
             method=options.method,
             speed=options.speed,
-            depth=depth_of(sam),
+            first_block=first,
             image_size=size,
             precision=self.predictor.precision,
             seed=options.seed,
@@ -347,7 +349,11 @@ class _Run:
     def _in_use(self) -> AdapterFolder | None:
         """The version in use, None where it belongs to another base model."""
         used = in_use(self.project)
-        folder = find(self.project, used) if used else None
+        try:
+            folder = find(self.project, used) if used else None
+        except StudioError as error:
+            self._warn(WarningCode.SKIPPED, f"{error} The base model is compared with instead.")
+            return None
         own = self.predictor.model.info.sha256
         return folder if folder and folder.manifest.checkpoint_sha256 == own else None
 

@@ -102,7 +102,7 @@ def _peft_config(
         "init_lora_weights": True,
         "target_modules": targets,
         "layers_to_transform": blocks,
-        "layers_pattern": None if blocks is None else "blocks",
+        "layers_pattern": None if blocks is None else targets[0].split(".")[1],
         "modules_to_save": ["mask_decoder"],
     }
 
@@ -113,8 +113,8 @@ class LoraStudent(Student):
     def __init__(self, sam: Any, *, rank: int, first_block: int) -> None:
         super().__init__(sam)
         split = split_encoder(sam)
+        targets = split.targets(first_block)
         numbers = list(range(first_block, len(split.blocks)))
-        targets = [f"image_encoder.blocks.{number}.attn.qkv" for number in numbers]
         self.peft_config = _peft_config(targets, rank=rank, blocks=numbers)
         # The teacher's decoder stays the object it was; peft wraps it and makes the copy.
         self._model = _wrapped(sam, self.peft_config)

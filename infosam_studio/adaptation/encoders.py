@@ -18,11 +18,18 @@ State = tuple[Tensor, ...]
 
 
 class SplitEncoder(Protocol):
-    """An encoder made of numbered attention blocks."""
+    """An encoder made of numbered blocks, the last of which are adapted."""
 
     @property
     def blocks(self) -> nn.ModuleList:
-        """The blocks, which are called ``image_encoder.blocks.N`` in the model."""
+        """The parts between which it can be cut."""
+
+    @property
+    def default_first(self) -> int:
+        """The first block that LoRA adapts by default."""
+
+    def targets(self, first: int) -> list[str]:
+        """Full names of the attention layers (``qkv``) from block ``first`` on."""
 
     def prefix(self, pixels: Tensor, first: int) -> State:
         """Normalised pixels [B, 3, S, S] to everything block ``first`` and later need."""
@@ -42,6 +49,15 @@ class VitSplit:
         """The transformer blocks."""
         blocks: nn.ModuleList = self.encoder.blocks
         return blocks
+
+    @property
+    def default_first(self) -> int:
+        """The upper third."""
+        return len(self.blocks) - max(1, len(self.blocks) // 3)
+
+    def targets(self, first: int) -> list[str]:
+        """See :class:`SplitEncoder`."""
+        return _qkv_of_blocks(first, len(self.blocks))
 
     def prefix(self, pixels: Tensor, first: int) -> State:
         """See :class:`SplitEncoder`."""
@@ -73,6 +89,15 @@ class StarterSplit:
         blocks: nn.ModuleList = self.encoder.blocks
         return blocks
 
+    @property
+    def default_first(self) -> int:
+        """The upper four blocks."""
+        return max(0, len(self.blocks) - 4)
+
+    def targets(self, first: int) -> list[str]:
+        """See :class:`SplitEncoder`."""
+        return _qkv_of_blocks(first, len(self.blocks))
+
     def prefix(self, pixels: Tensor, first: int) -> State:
         """See :class:`SplitEncoder`."""
         tokens, skip = self.encoder.stem(pixels)
@@ -89,6 +114,52 @@ class StarterSplit:
         return features
 
 
+class StageSplit:
+    """MobileSAM's TinyViT, cut between its stages; the state is the feature map [B, C, h, w]."""
+
+    def __init__(self, encoder: Any) -> None:
+        self.encoder = encoder
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The stages; the first one is convolutional."""
+        stages: nn.ModuleList = self.encoder.layers
+        return stages
+
+    @property
+    def default_first(self) -> int:
+        """The last two stages."""
+        return len(self.blocks) - 2
+
+    def targets(self, first: int) -> list[str]:
+        """See :class:`SplitEncoder`."""
+        return [
+            f"image_encoder.layers.{stage}.blocks.{number}.attn.qkv"
+            for stage in range(first, len(self.blocks))
+            for number, block in enumerate(self.encoder.layers[stage].blocks)
+            if hasattr(block, "attn")
+        ]
+
+    def prefix(self, pixels: Tensor, first: int) -> State:
+        """See :class:`SplitEncoder`."""
+        features = self.encoder.patch_embed(pixels)
+        for stage in self.blocks[:first]:
+            features = stage(features)
+        return (features,)
+
+    def suffix(self, state: State, first: int) -> Tensor:
+        """See :class:`SplitEncoder`."""
+        (features,) = state
+        for stage in self.blocks[first:]:
+            features = stage(features)
+        embedding: Tensor = self.encoder.neck(features)
+        return embedding
+
+
+def _qkv_of_blocks(first: int, count: int) -> list[str]:
+    return [f"image_encoder.blocks.{number}.attn.qkv" for number in range(first, count)]
+
+
 def split_encoder(sam: Any) -> SplitEncoder:
     """The cut encoder of a ``Sam``; StudioError where its blocks cannot be adapted."""
     encoder = sam.image_encoder
@@ -96,16 +167,12 @@ def split_encoder(sam: Any) -> SplitEncoder:
         return StarterSplit(encoder)
     if hasattr(encoder, "patch_embed") and hasattr(encoder, "blocks"):
         return VitSplit(encoder)
+    if hasattr(encoder, "patch_embed") and hasattr(encoder, "layers"):
+        return StageSplit(encoder)
     raise StudioError(
         "The encoder of this model cannot be adapted (its blocks are not transformer blocks): "
         "use --speed instant, or another model."
     )
-
-
-def depth_of(sam: Any) -> int:
-    """Number of attention blocks, 0 where the encoder cannot be cut."""
-    blocks = getattr(sam.image_encoder, "blocks", None)
-    return len(blocks) if blocks is not None else 0
 
 
 @contextmanager

@@ -128,13 +128,13 @@ class TrainingPlan:
 
 
 def studio_plan(
-    *, method: str, speed: str, depth: int, image_size: int, precision: str, seed: int
+    *, method: str, speed: str, first_block: int, image_size: int, precision: str, seed: int
 ) -> TrainingPlan:
-    """The plan of recipe ``studio`` for an encoder of ``depth`` blocks.
+    """The plan of recipe ``studio`` with LoRA from ``first_block`` on.
 
     ``precision`` is that of the encoder, the same in which the app will use the version.
     """
-    heavy = image_size > 512 or depth > 6
+    heavy = image_size > 512
     instant = speed == "instant" or method == "decoder"
     plan = TrainingPlan(
         recipe="studio",
@@ -154,7 +154,7 @@ def studio_plan(
         box_noise=0.05,
         spread=0.25,
         rank=8,
-        first_block=None if instant else _first_block(depth),
+        first_block=None if instant else first_block,
         views=(0,) if speed == "instant" else (0, 1, 2, 3),
         canvas=image_size // 2,
         precision=precision,
@@ -163,11 +163,6 @@ def studio_plan(
         seed=seed,
     )
     return plan if method == "infosam" else replace(plan, alpha=0.0, beta=0.0)
-
-
-def _first_block(depth: int) -> int:
-    """LoRA in the upper third of a ViT, in the upper four blocks of a shallow encoder."""
-    return max(0, depth - max(4, depth // 3))
 
 
 def paper_plan(*, method: str, images: int, epochs: int | None, image_size: int) -> TrainingPlan:

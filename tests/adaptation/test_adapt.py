@@ -135,7 +135,7 @@ def test_versions(adapted: tuple[Path, AdaptResult, list[Event]], tmp_path: Path
 
 
 def test_cancel_is_quick_and_leaves_nothing_then_resume_goes_on(tmp_path: Path) -> None:
-    folder = project_of(tmp_path, 5)
+    folder = project_of(tmp_path, 2, objects=2)
     control = Control()
     asked: list[float] = []
 
@@ -144,7 +144,7 @@ def test_cancel_is_quick_and_leaves_nothing_then_resume_goes_on(tmp_path: Path) 
             asked.append(time.monotonic())
             control.cancel()
 
-    options = AdaptOptions(folder, speed="full", epochs=2, name="v1", gate=False)
+    options = AdaptOptions(folder, speed="full", epochs=3, name="v1", gate=False)
     with pytest.raises(Cancelled):
         run_adapt(options, stop, control)
     # A second for a machine that does nothing else; this one may be busy with other tests.
@@ -155,7 +155,7 @@ def test_cancel_is_quick_and_leaves_nothing_then_resume_goes_on(tmp_path: Path) 
     events: list[Event] = []
     result = run_adapt(AdaptOptions(**{**vars(options), "resume": True}), events.append)
     steps = [e.data["step"] for e in events if e.data.get("stage") == "train"]
-    assert steps == [2, 3, 4]
+    assert steps == [2, 3]
     assert result.decision is None
     assert not result.promoted
     manifest = AdapterFolder.read(result.path).manifest
@@ -177,13 +177,13 @@ def test_one_label_is_trained_and_said_to_prove_nothing(tmp_path: Path) -> None:
     assert result.adapter == "v1"
 
 
+@pytest.mark.slow
 def test_minutes_are_kept(tmp_path: Path) -> None:
     folder = project_of(tmp_path, 5)
     start = time.monotonic()
-    result = run_adapt(AdaptOptions(folder, speed="instant", minutes=0.25), started=start)
+    result = run_adapt(AdaptOptions(folder, speed="instant", minutes=0.5), started=start)
     assert result.steps >= 1
-    # Ten percent, and what a busy machine adds to the last step.
-    assert result.seconds <= 0.25 * 60 * 1.1 + 3
+    assert 0.8 * 30 <= result.seconds <= 1.1 * 30
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

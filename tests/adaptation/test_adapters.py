@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from infosam_studio.adaptation.adapters import Student, make_student
 from infosam_studio.adaptation.encoders import split_encoder
+from infosam_studio.errors import StudioError
 from infosam_studio.segmentation.adapter_folder import (
     AdapterFolder,
     AdapterManifest,
     apply_to,
     write_adapter,
 )
+from infosam_studio.segmentation.architectures import build_empty
 from infosam_studio.segmentation.starter import build_starter
 
 KINDS = ["decoder", "lora", "paper"]
@@ -174,3 +176,28 @@ def test_cut_encoder_is_the_encoder(sam: Any, first: int) -> None:
     with torch.no_grad():
         whole = sam.image_encoder(pixels)
         assert torch.equal(split.suffix(split.prefix(pixels, first), first), whole)
+
+
+def test_mobile_sam_is_cut_between_stages() -> None:
+    torch.manual_seed(0)
+    sam = build_empty("mobile_sam")
+    sam = sam.to_empty(device="cpu")
+    with torch.no_grad():
+        for value in (*sam.parameters(), *sam.buffers()):
+            if value.is_floating_point():
+                torch.nn.init.normal_(value, std=0.02) if value.ndim > 1 else value.fill_(0.5)
+    sam.requires_grad_(False)
+    before = embed(sam)
+    split = split_encoder(sam)
+    pixels = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        assert torch.equal(split.suffix(split.prefix(pixels, 2), 2), before)
+    student = make_student(sam, recipe="studio", rank=2, first_block=split.default_first, seed=0)
+    assert len(student.encoder_parameters()) == 2 * len(split.targets(2))
+    assert torch.equal(embed(sam), before)
+    disturb(student)
+    assert not torch.equal(embed(sam), before)
+    student.detach()
+    assert torch.equal(embed(sam), before)
+    with pytest.raises(StudioError, match="ViT blocks"):
+        make_student(sam, recipe="paper", rank=2, first_block=2, seed=0)

@@ -221,6 +221,16 @@ def test_time_limit_is_kept(data: Data, tmp_path: Path) -> None:
     assert fitted.seconds <= 1.1
 
 
+def test_a_budget_leaves_time_for_what_comes_after(data: Data, tmp_path: Path) -> None:
+    loop = loop_of(data, tmp_path, Control(), [], steps=10**6)
+    loop.validator = None
+    loop.clock = Clock(3.0, Control(), loop.emit)
+    loop.reserve = lambda: 1.5
+    fitted = loop.run()
+    assert fitted.steps >= 1
+    assert loop.clock.spent() <= 1.1 * 3.0 - 1.0
+
+
 class Failing:
     """Stands for a machine: raises what torch raises until ``times`` are used up."""
 

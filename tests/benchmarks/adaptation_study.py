@@ -29,7 +29,7 @@ import torch
 from PIL import Image
 
 from infosam_studio.adaptation.adapters import Student, make_student
-from infosam_studio.adaptation.encoders import depth_of
+from infosam_studio.adaptation.encoders import split_encoder
 from infosam_studio.adaptation.evaluation import evaluate_objects
 from infosam_studio.adaptation.features import FeatureStore
 from infosam_studio.adaptation.gate import ObjectScore, clustered_interval, summary
@@ -108,7 +108,7 @@ def plan_of(method: str, speed: str, predictor: Predictor, seed: int, changes: A
     plan = studio_plan(
         method=method,
         speed=speed,
-        depth=depth_of(sam),
+        first_block=split_encoder(sam).default_first,
         image_size=int(sam.image_encoder.img_size),
         precision=predictor.precision,
         seed=seed,

@@ -35,6 +35,7 @@ import pytest
 import torch
 
 from infosam_studio.adaptation.adapters import make_student
+from infosam_studio.adaptation.encoders import split_encoder
 from infosam_studio.adaptation.features import FeatureStore
 from infosam_studio.adaptation.machine import peak_memory_mb
 from infosam_studio.adaptation.plan import studio_plan
@@ -98,18 +99,18 @@ def trainer_of(kind: str, size: int, folder: Path) -> tuple[Trainer, Sampler]:
     plan = studio_plan(
         method="infosam",
         speed=speed,
-        depth=12,
+        first_block=split_encoder(predictor.sam).default_first,
         image_size=size,
         precision=best_precision(),
         seed=0,
     )
-    plan = replace(plan, batch=BATCH, rounds=ROUNDS, views=(0,), canvas=256)
+    plan = replace(plan, batch=BATCH, rounds=ROUNDS, views=(0,), canvas=256, micro_batch=1)
+    if kind == "instant":
+        plan = replace(plan, micro_batch=BATCH)
     if kind == "plain":
         uninstall(predictor.sam.image_encoder)
         predictor.memory.limit_bytes = 0
         plan = replace(plan, micro_batch=BATCH, precision="fp32")
-    elif kind == "full":
-        plan = replace(plan, micro_batch=1)
     student = make_student(
         predictor.sam, recipe="studio", rank=plan.rank, first_block=plan.first_block, seed=0
     )
