@@ -68,6 +68,7 @@ class Adapting(QObject):
         self.versions: list[VersionRow] = []
         self.automatic = False
         self._accepted = 0
+        self._closed = False
         self._tasks = TaskThread("versions", self)
         self._tasks.done.connect(self._take_versions)
         self._watch = QTimer(self)
@@ -157,7 +158,7 @@ class Adapting(QObject):
     @Slot(object)
     def _take_event(self, event: Event) -> None:
         run = self.run
-        if run is None:
+        if run is None or self._closed:
             return
         run.heard = time.monotonic()
         data = event.data
@@ -177,6 +178,8 @@ class Adapting(QObject):
     @Slot(object)
     def _take_end(self, ended: Ended) -> None:
         self._watch.stop()
+        if self._closed:
+            return
         self._supervisor, self.run, self.last = None, None, ended
         result = ended.result
         if result is not None and result.get("promoted"):
@@ -270,6 +273,7 @@ class Adapting(QObject):
 
     def close(self) -> None:
         """End a run in progress and the threads."""
+        self._closed = True
         if self._supervisor is not None:
             self._supervisor.close()
         self._tasks.close()

@@ -92,6 +92,7 @@ class TaskThread(QObject):
 
     def close(self) -> None:
         """End after the task in progress."""
+        self.blockSignals(True)  # results still under way have nobody to go to
         self._worker.closed = True
         self._thread.quit()
         self._thread.wait()

@@ -353,6 +353,7 @@ class Inference(QObject):
 
     def close(self) -> None:
         """Stop after the encoder block or click in progress."""
+        self.blockSignals(True)  # answers still under way have nobody to go to
         self._inbox.close()
         self._thread.quit()
         self._thread.wait()

@@ -125,12 +125,12 @@ class ImageFilter(QSortFilterProxyModel):
     def search(self, text: str) -> None:
         """Keep images whose path contains all words."""
         self._text = text.casefold()
-        self.invalidateFilter()
+        self.invalidate()
 
     def show_states(self, states: frozenset[str]) -> None:
         """Keep images in these states; an empty set keeps all."""
         self._states = states
-        self.invalidateFilter()
+        self.invalidate()
 
     def order_by(self, order: str) -> None:
         """``name``, ``objects`` (most first) or ``state``."""

@@ -155,6 +155,7 @@ class ImagesPanel(Panel):
     def __init__(self, document: Document, thumbnails: Thumbnails, parent: QWidget) -> None:
         super().__init__("images", "Images", parent)
         self._document = document
+        self._filtering = False
         self.model = ImageModel(document, self)
         self.filter = ImageFilter(self)
         self.filter.setSourceModel(self.model)
@@ -220,12 +221,20 @@ class ImagesPanel(Panel):
 
     @Slot(str)
     def _searched(self, text: str) -> None:
+        self._filtering = True
         self.filter.search(text)
-        self._recount()
+        self._filtered()
 
     @Slot(QAction)
     def _filter_chosen(self, action: QAction) -> None:
+        self._filtering = True
         self.filter.show_states(action.data())
+        self._filtered()
+
+    def _filtered(self) -> None:
+        """A filter changes the list, never the image on the canvas."""
+        self._filtering = False
+        self._show_current()
         self._recount()
 
     @Slot(QAction)
@@ -243,7 +252,7 @@ class ImagesPanel(Panel):
     @Slot(QModelIndex, QModelIndex)
     def _row_changed(self, current: QModelIndex, _previous: QModelIndex) -> None:
         image_id = current.data(ID_ROLE)
-        if image_id is not None:
+        if image_id is not None and not self._filtering:
             self._document.open_image(image_id)
 
     @Slot()
