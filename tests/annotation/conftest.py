@@ -61,6 +61,6 @@ def run_script() -> Run:
                 pytest.skip(f"no mount namespace of our own here: {error}")
             command = unshare + command
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
 
     return run

@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from infosam_studio.annotation.edits import Edit
 from infosam_studio.annotation.model import class_row, image_row, object_row
 from infosam_studio.annotation.project import Project
 
-LONGEST_SECONDS = 0.2
+LONGEST_SECONDS = 0.02
 # Checkpoints are to be hit too, in a child that lives a fraction of a second.
 store.CHECKPOINT_SECONDS = 0.05  # type: ignore[misc]
 
@@ -35,7 +36,7 @@ def edit_for_ever(folder: Path, pipe: int, chance: random.Random) -> None:
         kind = chance.random()
         objects = project.object_counts()
         if kind < 0.5 or not objects:
-            many = chance.choice([1, 1, 1, 3, 200])
+            many = chance.choice([1, 1, 1, 3, 60])
             project.add_objects([make_object(1 + k % 4, 1, k) for k in range(many)])
         elif kind < 0.7:
             some = chance.choice(project.objects(chance.choice(sorted(objects))))
@@ -53,29 +54,33 @@ def edit_for_ever(folder: Path, pipe: int, chance: random.Random) -> None:
 
 
 def kill_one(folder: Path, chance: random.Random) -> list[str]:
-    """Fork an editing child, kill it after a random time, and return the lines it wrote."""
+    """Fork an editing child, kill it at a random instant, and return the lines it wrote."""
     reading, writing = os.pipe()
-    seed, wait = chance.random(), chance.random() * LONGEST_SECONDS
+    seed = chance.random()
+    # Most kills are to hit edits, not the opening, however slow the machine is: so many reports
+    # are waited for, and then a part of the time that an edit takes.
+    reports, wait = chance.choice([0, *range(2, 8)]), chance.random() * LONGEST_SECONDS
     child = os.fork()
     if child == 0:
         try:
             os.close(reading)
             edit_for_ever(folder, writing, random.Random(seed))
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(9)
     os.close(writing)
-    begun = b""
-    if chance.random() < 0.75:
-        # Most kills are to hit edits, not the opening, however slow the machine is.
-        begun = os.read(reading, 5)
+    told = b""
+    while told.count(b"\n") < reports and (more := os.read(reading, 4096)):
+        told += more
     time.sleep(wait)
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    with os.fdopen(reading) as stream:
-        text = begun.decode() + stream.read()
+    with os.fdopen(reading, "rb") as stream:
+        told += stream.read()
     if not os.WIFSIGNALED(status):
-        raise RuntimeError(f"the child ended by itself, status {status}, after {text!r}")
-    return text.split("\n")[:-1]
+        raise RuntimeError(f"the child ended by itself, status {status}, after {told!r}")
+    return told.decode().split("\n")[:-1]
 
 
 def replay(project: Project, start: dict[str, dict[int, Any]]) -> dict[str, dict[int, Any]]:
@@ -108,8 +113,8 @@ def main(folder: Path, rounds: int, seed: int) -> dict[str, int]:
         start = tables_of(project)
         while project.redo():
             pass
+        newest, undone = project.history()[-1].id, 0
     told = {"rounds": rounds, "edits": 0, "beyond": 0, "while_opening": 0}
-    newest, undone = 1, 0
     for number in range(rounds):
         lines = kill_one(folder, chance)
         told["while_opening"] += not lines

@@ -27,4 +27,16 @@ def test_every_reported_edit_survives_kill_9(images: Path, run_script: Callable,
     told = json.loads(done.stdout)
     print(told)
     assert told["rounds"] == ROUNDS
-    assert told["edits"] > 10
+    assert told["edits"] > ROUNDS
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks its children")
+def test_a_project_killed_while_it_is_made_or_migrated_opens(
+    tmp_path: Path, run_script: Callable
+) -> None:
+    done = run_script("kill_beginnings.py", tmp_path, 12, 1)
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    print(told)
+    assert told["making"] > 0
