@@ -50,7 +50,7 @@ def score_domain(
     """Replay clicks on at most ``most`` objects, spread evenly over the images."""
     items = json.loads((folder / "META.json").read_text())["items"]
     items = [item for item in items if item["split"] == split]
-    picked, skipped = _objects(folder, items, most)
+    picked, skipped = picked_objects(folder, items, most)
     rows = []
     for number, labels in picked.items():
         image, index = read_pair(folder / items[number]["image"], folder / items[number]["mask"])
@@ -64,7 +64,7 @@ def score_domain(
     )
 
 
-def _objects(
+def picked_objects(
     folder: Path, items: list[dict[str, Any]], most: int
 ) -> tuple[dict[int, list[int]], int]:
     """Labels to score per image: one more of every image in turn until there are enough."""

@@ -159,7 +159,11 @@ def _behave(_worker: int) -> None:
 
 
 def batches(samples: Samples, start: int, images: int, workers: int) -> Iterator[Batch]:
-    """Endless batches beginning with sample ``start``."""
+    """Endless batches beginning with sample ``start``.
+
+    Workers are spawned: one forked from a process whose libraries already run threads can
+    wait for ever on a lock that nobody holds.
+    """
     loader = DataLoader(
         samples,
         batch_size=images,
@@ -168,5 +172,6 @@ def batches(samples: Samples, start: int, images: int, workers: int) -> Iterator
         collate_fn=collate,
         worker_init_fn=_behave,
         prefetch_factor=4 if workers else None,
+        multiprocessing_context="spawn" if workers else None,
     )
     yield from loader

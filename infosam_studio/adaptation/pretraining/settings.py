@@ -24,13 +24,13 @@ class Settings:
     """If above 0 the schedule counts steps and the time budget is not used."""
     seed: int = 0
     """Of weights, data and clicks."""
-    phases: tuple[Phase, ...] = (Phase(0.0, 256, 8), Phase(0.78, 512, 4))
-    """Resolution and images per step; embeddings at 256 px cost a quarter of those at 512."""
+    phases: tuple[Phase, ...] = (Phase(0.0, 192, 8), Phase(0.46, 256, 8), Phase(0.66, 512, 4))
+    """Resolution and images per step; most is learnt on small pictures, which cost little."""
     prompts: int = 4
     """Objects per image."""
-    rounds: int = 4
+    rounds: int = 3
     """Most clicks (the first included) in an ordinary step."""
-    long_rounds: int = 8
+    long_rounds: int = 6
     """Clicks in a long step: users go on correcting."""
     long_share: float = 0.06
     """Share of long steps."""

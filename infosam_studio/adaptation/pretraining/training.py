@@ -132,6 +132,8 @@ class Run:
         while self.progress < 1 and not self.stopping:
             started = time.monotonic()
             if self.phase() != phase:
+                if phase is not None:
+                    self.best = -1.0  # scores at another resolution are not comparable
                 phase = self.phase()
                 stream = self._stream(phase)
             self._train_step(next(stream))
