@@ -314,13 +314,20 @@ def check_resources(_path: Path | None, problems: list[Problem]) -> dict[str, An
     try:
         root = resource_root()
     except StudioError as error:
-        problems.append(Problem(str(error), pip("install", "--force-reinstall", DISTRIBUTION)))
+        problems.append(Problem(str(error), reinstall()))
         return {"folder": None}
     starter = resource_path("models", "starter.safetensors")
     if not starter.is_file():
-        mend = pip("install", "--force-reinstall", "--no-deps", DISTRIBUTION)
-        problems.append(Problem(f"The starter model is missing at {starter}.", mend))
+        problems.append(Problem(f"The starter model is missing at {starter}.", reinstall()))
     return {"folder": str(root), "starter_model": starter.is_file()}
+
+
+def reinstall() -> str:
+    """The command that brings shipped files back: git in a working tree, else pip."""
+    tree = Path(__file__).resolve().parents[2]
+    if (tree / ".git").exists():
+        return f'git -C "{tree}" checkout -- resources'
+    return pip("install", "--force-reinstall", "--no-deps", DISTRIBUTION)
 
 
 def check_folders(path: Path | None, problems: list[Problem]) -> list[dict[str, Any]]:

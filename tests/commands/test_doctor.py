@@ -75,6 +75,11 @@ def test_a_full_disk_and_a_missing_folder(tmp_path: Path, monkeypatch: pytest.Mo
     assert any("not/yet" in Path(p.problem).as_posix() and "free some" in p.mend for p in problems)
 
 
+def test_missing_files_come_back_from_where_they_came() -> None:
+    in_tree = (Path(doctor.__file__).parents[2] / ".git").exists()
+    assert ("git -C" if in_tree else "-m pip install") in doctor.reinstall()
+
+
 def test_versions_come_from_the_constraints() -> None:
     tested = doctor.tested_versions()
     assert doctor.pinned("torch") == f"torch=={tested['torch']}"
