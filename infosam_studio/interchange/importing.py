@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from infosam_studio.annotation.model import ClassRecord, ImageRecord, ObjectReco
 from infosam_studio.annotation.project import Project
 from infosam_studio.errors import StudioError
 from infosam_studio.interchange import runs
+from infosam_studio.interchange.json_stream import JsonProblem, load_small
 from infosam_studio.interchange.matching import ImageIndex, NoMatch
 from infosam_studio.interchange.reports import (
     ImportReport,
@@ -334,12 +335,6 @@ def _short(value: object) -> str:
     return text if len(text) <= 12 else text[:11] + "…"
 
 
-def canonical(mask: Rle) -> Rle:
-    """The same mask without empty runs, so that equal masks have equal texts."""
-    edges = runs.toggles(mask)
-    return runs.from_toggles(edges, mask.height, mask.width)
-
-
 def label_files(
     source: Path, endings: Sequence[str], context: ReadContext
 ) -> Iterator[tuple[Path, str]]:
@@ -359,6 +354,30 @@ def label_files(
         context.progress(number, len(found))
         stop_if(context.cancelled)
         yield path, path.relative_to(source).as_posix()
+
+
+def label_objects(
+    source: Path, context: ReadContext, is_label_file: Callable[[Any], bool], what: str
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """The content and relative path of every JSON file of one program; others are reported.
+
+    Raises `StudioError` where there is none.
+    """
+    found = 0
+    for path, relative in label_files(source, (".json",), context):
+        try:
+            content = load_small(path)
+        except JsonProblem as error:
+            found += 1
+            context.problems.add(relative, str(error))
+            continue
+        if not is_label_file(content):
+            context.problems.add(relative, f"not {what} file")
+            continue
+        found += 1
+        yield content, relative
+    if not found:
+        raise StudioError(f"{source} holds no {what.partition(' ')[2]} files.")
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, str]]:

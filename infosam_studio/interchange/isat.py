@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from infosam_studio.annotation.model import ImageRecord
-from infosam_studio.errors import StudioError
 from infosam_studio.interchange import runs
-from infosam_studio.interchange.importing import Found, ReadContext, clean_name, label_files
-from infosam_studio.interchange.json_stream import JsonProblem, load_small
+from infosam_studio.interchange.importing import Found, ReadContext, clean_name, label_objects
 from infosam_studio.interchange.keeping import storable
 from infosam_studio.interchange.labelme import image_beside
 from infosam_studio.interchange.rings import BadPolygon, parse_pairs
@@ -32,26 +30,21 @@ class _Group:
 
 def read_isat(source: Path, context: ReadContext) -> Iterator[Found]:
     """Yield the objects of a folder of ISAT files (or of one)."""
-    found = 0
-    for path, relative in label_files(source, (".json",), context):
-        try:
-            content = load_small(path)
-        except JsonProblem as error:
-            found += 1
-            context.problems.add(relative, str(error))
-            continue
-        info = content.get("info") if isinstance(content, dict) else None
-        if not isinstance(info, dict) or not isinstance(content.get("objects"), list):
-            context.problems.add(relative, "not an ISAT file")
-            continue
-        found += 1
+    for content, relative in label_objects(source, context, _is_isat, "an ISAT"):
+        info = content["info"]
         image = image_beside(info.get("name"), relative, context)
         size = info.get("width"), info.get("height")
         if image is None or (all(size) and not context.fits(relative, image, *size)):
             continue
         yield from _objects(content["objects"], relative, image, context)
-    if not found:
-        raise StudioError(f"{source} holds no ISAT files.")
+
+
+def _is_isat(content: Any) -> bool:
+    return (
+        isinstance(content, dict)
+        and isinstance(content.get("info"), dict)
+        and isinstance(content.get("objects"), list)
+    )
 
 
 def _objects(

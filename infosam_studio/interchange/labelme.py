@@ -18,11 +18,10 @@ from PIL import Image
 from infosam_studio.annotation import masks
 from infosam_studio.annotation.masks import Rle
 from infosam_studio.annotation.model import ImageRecord, ObjectRecord
-from infosam_studio.errors import StudioError
 from infosam_studio.interchange import runs
 from infosam_studio.interchange.exporting import Job, label_names, make_parent
-from infosam_studio.interchange.importing import Found, ReadContext, clean_name, label_files
-from infosam_studio.interchange.json_stream import JsonProblem, load_small
+from infosam_studio.interchange.importing import Found, ReadContext, clean_name, label_objects
+from infosam_studio.interchange.json_stream import load_small
 from infosam_studio.interchange.keeping import storable
 from infosam_studio.interchange.rings import (
     BadPolygon,
@@ -114,23 +113,12 @@ def _mask_shape(mask: Rle) -> dict[str, Any]:
 
 def read_labelme(source: Path, context: ReadContext) -> Iterator[Found]:
     """Yield the objects of a folder of LabelMe files (or of one)."""
-    found = 0
-    for path, relative in label_files(source, (".json",), context):
-        try:
-            content = load_small(path)
-        except JsonProblem as error:
-            found += 1
-            context.problems.add(relative, str(error))
-            continue
-        if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-            if source.is_file():
-                break
-            context.problems.add(relative, "not a LabelMe file")
-            continue
-        found += 1
+    for content, relative in label_objects(source, context, _is_labelme, "a LabelMe"):
         yield from _objects(content, relative, context)
-    if not found:
-        raise StudioError(f"{source} holds no LabelMe files.")
+
+
+def _is_labelme(content: Any) -> bool:
+    return isinstance(content, dict) and isinstance(content.get("shapes"), list)
 
 
 def image_beside(name: Any, relative: str, context: ReadContext) -> ImageRecord | None:
