@@ -87,7 +87,7 @@ def run_adapt(
     threads = limit_threads(options.threads, leave_one=child)
     if child:
         lower_priority()
-    else:
+    elif not spread.rank:
         ensure_split(options.project)
     with Project.for_path(options.project, read_only=True) as project, project.snapshot() as view:
         return _Run(view, options, clock, emit, threads, spread).run()

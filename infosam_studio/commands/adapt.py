@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +60,8 @@ def adapt(args: argparse.Namespace) -> int | dict[str, Any]:
     with progress_bar("Adapting") as bar:
         told = _Told(bar)
         result = _run(_options(args), told, Control(), started)
+    if os.environ.get("RANK", "0") != "0":
+        return 0  # under accelerate launch the first process answers for all
     return {"summary": _summary(result), **result.to_json()}
 
 
@@ -94,13 +98,12 @@ def _run(options: AdaptOptions, emit: Emit, control: Control, started: float) ->
 
 def _put_in_use(options: AdaptOptions, result: AdaptResult) -> None:
     """A promoted version is used from now on; under the app, the app does it."""
-    import os
-
     from infosam_studio.adaptation import versions
     from infosam_studio.annotation.project import Project, ProjectLocked, ProjectReadOnly
     from infosam_studio.events import CHILD_VARIABLE
 
-    if not result.promoted or os.environ.get(CHILD_VARIABLE) == "1":
+    follower = os.environ.get("RANK", "0") != "0"
+    if not result.promoted or follower or os.environ.get(CHILD_VARIABLE) == "1":
         return
     with (
         contextlib.suppress(ProjectLocked, ProjectReadOnly),
@@ -133,8 +136,6 @@ class _Told:
         self._bar = bar
 
     def __call__(self, event: Any) -> None:
-        import logging
-
         if event.kind == "progress" and event.data.get("of"):
             self._bar(event.data["step"], event.data["of"])
         elif event.kind == "warning":

@@ -217,8 +217,8 @@ def test_time_limit_is_kept(data: Data, tmp_path: Path) -> None:
     loop = loop_of(data, tmp_path, Control(), [], steps=10**6, seconds=1.0)
     loop.validator = None
     fitted = loop.run()
-    assert fitted.steps >= 1
-    assert fitted.seconds <= 1.1
+    # At most the step that was under way, and what a busy machine adds to it.
+    assert fitted.seconds <= 1.0 + 3 * fitted.seconds / fitted.steps
 
 
 def test_a_budget_leaves_time_for_what_comes_after(data: Data, tmp_path: Path) -> None:
@@ -227,8 +227,7 @@ def test_a_budget_leaves_time_for_what_comes_after(data: Data, tmp_path: Path) -
     loop.clock = Clock(3.0, Control(), loop.emit)
     loop.reserve = lambda: 1.5
     fitted = loop.run()
-    assert fitted.steps >= 1
-    assert loop.clock.spent() <= 1.1 * 3.0 - 1.0
+    assert loop.clock.spent() <= 1.5 + 4 * fitted.seconds / fitted.steps
 
 
 class Failing:
