@@ -7,13 +7,22 @@ moved, missing) and the split are facts, not edits: undoing past them must not f
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from infosam_studio.annotation.document_rules import (
+    begun,
+    check_class,
+    check_object,
+    emptied,
+    free_color,
+    get_row,
+    next_id,
+    placed,
+)
 from infosam_studio.annotation.edits import Change, Edit
 from infosam_studio.annotation.history import (
     HistoryEntry,
@@ -24,10 +33,8 @@ from infosam_studio.annotation.history import (
 )
 from infosam_studio.annotation.images import natural_order
 from infosam_studio.annotation.model import (
-    CLASS_COLORS,
     IMAGE_COLUMNS,
     IMAGE_STATES,
-    OBJECT_SOURCES,
     ClassRecord,
     ImageRecord,
     ObjectRecord,
@@ -93,7 +100,7 @@ class Document:
         with self._store.transaction() as db:
             changes = []
             for image_id in ids:
-                before = image_from_row(_get(db, "images", image_id, IMAGE_COLUMNS))
+                before = image_from_row(get_row(db, "images", image_id, IMAGE_COLUMNS))
                 changes += _update("images", image_id, image_row(before), before, fields, image_row)
             self._commit(db, Edit(name or _image_edit_name(fields), tuple(changes)))
         return [self.image(image_id) for image_id in ids]
@@ -117,12 +124,12 @@ class Document:
     ) -> list[ClassRecord]:
         """New classes (name, colour or None, supercategory) as one edit."""
         with self._store.transaction() as db:
-            first = _next_id(db, "classes")
+            first = next_id(db, "classes")
             added: list[ClassRecord] = []
             used = [row["color"] for row in db.execute("SELECT color FROM classes")]
             for number, (label, color, group) in enumerate(classes, first):
-                record = ClassRecord(number, label.strip(), color or _free_color(used), group)
-                _check_class(db, record, [c.name for c in added])
+                record = ClassRecord(number, label.strip(), color or free_color(used), group)
+                check_class(db, record, [c.name for c in added])
                 used.append(record.color)
                 added.append(record)
             changes = tuple(Change("classes", c.id, None, class_row(c)) for c in added)
@@ -134,9 +141,9 @@ class Document:
         if name is not None:
             fields["name"] = name.strip()
         with self._store.transaction() as db:
-            before = class_from_row(_get(db, "classes", class_id))
+            before = class_from_row(get_row(db, "classes", class_id))
             after = replace(before, **fields)
-            _check_class(db, after, [])
+            check_class(db, after, [])
             changes = _update("classes", class_id, class_row(before), before, fields, class_row)
             label = f"Rename class to {after.name}" if name is not None else "Change class"
             self._commit(db, Edit(label, tuple(changes)))
@@ -153,10 +160,10 @@ class Document:
     def merge_classes(self, class_ids: Iterable[int], into: int) -> None:
         """Make all objects of some classes objects of another, and delete the emptied ones."""
         with self._store.transaction() as db:
-            target = class_from_row(_get(db, "classes", into))
+            target = class_from_row(get_row(db, "classes", into))
             changes: list[Change] = []
             for class_id in sorted(set(class_ids) - {into}):
-                merged = class_from_row(_get(db, "classes", class_id))
+                merged = class_from_row(get_row(db, "classes", class_id))
                 rows = db.execute("SELECT id FROM objects WHERE class_id = ?", (class_id,))
                 was, now = {"class_id": class_id}, {"class_id": into}
                 changes += [Change("objects", row["id"], was, now) for row in rows]
@@ -166,10 +173,10 @@ class Document:
     def delete_class(self, class_id: int) -> None:
         """Delete a class with all its objects, as one edit."""
         with self._store.transaction() as db:
-            record = class_from_row(_get(db, "classes", class_id))
+            record = class_from_row(get_row(db, "classes", class_id))
             rows = db.execute(_OBJECTS + " WHERE class_id = ?", (class_id,))
             changes = [_removal(row) for row in rows.fetchall()]
-            changes += _emptied(db, changes)
+            changes += emptied(db, changes)
             changes.append(Change("classes", class_id, class_row(record), None))
             self._commit(db, Edit(f"Delete class {record.name}", tuple(changes)))
 
@@ -249,15 +256,15 @@ class Document:
         with self._store.transaction() as db:
             changes: list[Change] = []
             for object_id, fields in (update or {}).items():
-                before = object_from_row(_get(db, "objects", object_id))
-                _check_object(db, replace(before, **fields))
+                before = object_from_row(get_row(db, "objects", object_id))
+                check_object(db, replace(before, **fields))
                 row = object_row(before)
                 changes += _update("objects", object_id, row, before, fields, object_row)
-            removals = [_removal(_get(db, "objects", object_id)) for object_id in delete]
-            added = _placed(db, add)
+            removals = [_removal(get_row(db, "objects", object_id)) for object_id in delete]
+            added = placed(db, add)
             inserts = [Change("objects", o.id, None, object_row(o)) for o in added]
             changes += removals + inserts
-            changes += _begun(db, added) + _emptied(db, removals, added)
+            changes += begun(db, added) + emptied(db, removals, added)
             self._commit(db, Edit(name, tuple(changes)))
             if clear_draft:
                 db.execute("DELETE FROM draft")
@@ -284,7 +291,7 @@ class Document:
         with self._store.transaction() as db:
             if self._bulk is not None:
                 raise RuntimeError("a bulk edit cannot hold another")
-            self._bulk = _Bulk(name, _next_id(db, "history") - 1)
+            self._bulk = _Bulk(name, next_id(db, "history") - 1)
             try:
                 yield
             finally:
@@ -295,8 +302,8 @@ class Document:
         if bulk is None:
             commit(db, edit)
         else:
-            begun = db.execute("SELECT 1 FROM history WHERE id > ? LIMIT 1", (bulk.after,))
-            commit(db, Edit(bulk.name, edit.changes), continues=begun.fetchone() is not None)
+            earlier = db.execute("SELECT 1 FROM history WHERE id > ? LIMIT 1", (bulk.after,))
+            commit(db, Edit(bulk.name, edit.changes), continues=earlier.fetchone() is not None)
 
     def undo(self) -> Edit | None:
         """Take back the newest edit that holds; returns it, or None where there is none."""
@@ -334,19 +341,6 @@ class Document:
         return bool(self._store.rows("SELECT 1 FROM history WHERE undone = 1 LIMIT 1"))
 
 
-def _get(db: sqlite3.Connection, table: str, key: int, columns: str = "*") -> sqlite3.Row:
-    sql = f"SELECT {columns} FROM {table} WHERE id = ?"
-    row: sqlite3.Row | None = db.execute(sql, (key,)).fetchone()
-    if row is None:
-        raise ProjectError(f"There is no row {key} in {table} of this project; reload the list.")
-    return row
-
-
-def _next_id(db: sqlite3.Connection, table: str) -> int:
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
-    return 1 if row is None else int(row["seq"]) + 1
-
-
 def _update(
     table: str,
     key: int,
@@ -377,84 +371,3 @@ def _image_edit_name(fields: Mapping[str, Any]) -> str:
     if "view" in fields:
         return "Change view of image"
     return "Mark image as fully labelled" if fields.get("fully_labelled") else "Change image"
-
-
-def _free_color(used: Sequence[str]) -> str:
-    """The palette's colour used least so far, the earliest of these."""
-    return min(CLASS_COLORS, key=lambda color: (used.count(color), CLASS_COLORS.index(color)))
-
-
-def _check_class(db: sqlite3.Connection, record: ClassRecord, also: Sequence[str]) -> None:
-    if not record.name:
-        raise ProjectError("A class needs a name; type one.")
-    taken = db.execute(
-        "SELECT 1 FROM classes WHERE name = ? AND id <> ?", (record.name, record.id)
-    ).fetchone()
-    if taken or record.name in also:
-        raise ProjectError(
-            f"There is already a class called {record.name}; choose another name or merge the two."
-        )
-    if not re.fullmatch("#[0-9a-fA-F]{6}", record.color):
-        raise ProjectError(f"{record.color} is not a colour; give it as #rrggbb.")
-
-
-def _check_object(db: sqlite3.Connection, record: ObjectRecord) -> None:
-    if record.source not in OBJECT_SOURCES:
-        raise ValueError(f"unknown source {record.source!r}")
-    image = _get(db, "images", record.image_id)
-    _get(db, "classes", record.class_id)
-    if (record.mask.height, record.mask.width) != (image["height"], image["width"]):
-        raise ProjectError(
-            f"A mask of {record.mask.width} x {record.mask.height} pixels does not fit "
-            f"{image['path']} of {image['width']} x {image['height']}; check that it belongs to it."
-        )
-
-
-def _placed(db: sqlite3.Connection, objs: Sequence[ObjectRecord]) -> list[ObjectRecord]:
-    """New objects with the ids and the places in the stack they are to have."""
-    tops: dict[int, int] = {}
-    placed = []
-    checked: set[tuple[int, int, int, int, str]] = set()
-    for number, obj in enumerate(objs, _next_id(db, "objects")):
-        kind = (obj.image_id, obj.class_id, obj.mask.height, obj.mask.width, obj.source)
-        if kind not in checked:
-            _check_object(db, obj)
-            checked.add(kind)
-        if obj.image_id not in tops:
-            row = db.execute("SELECT MAX(z) FROM objects WHERE image_id = ?", (obj.image_id,))
-            tops[obj.image_id] = row.fetchone()[0] or 0
-        z = obj.z or tops[obj.image_id] + 1
-        tops[obj.image_id] = max(tops[obj.image_id], z)
-        placed.append(replace(obj, id=number, z=z))
-    return placed
-
-
-def _begun(db: sqlite3.Connection, added: Sequence[ObjectRecord]) -> list[Change]:
-    """The images that are in progress now."""
-    changes = []
-    for image_id in sorted({o.image_id for o in added if o.source != "suggestion"}):
-        state = _get(db, "images", image_id)["state"]
-        if state in ("untouched", "empty"):
-            now = {"state": "in_progress"}
-            changes.append(Change("images", image_id, {"state": state}, now))
-    return changes
-
-
-def _emptied(
-    db: sqlite3.Connection, removals: Sequence[Change], added: Sequence[ObjectRecord] = ()
-) -> list[Change]:
-    """The images in progress that lose their last object."""
-    lost: dict[int, int] = {}
-    for change in removals:
-        if change.before is not None:
-            image_id = int(change.before["image_id"])
-            lost[image_id] = lost.get(image_id, 0) + 1
-    kept = {o.image_id for o in added}
-    changes = []
-    for image_id, count in sorted(lost.items()):
-        row = db.execute("SELECT COUNT(*) FROM objects WHERE image_id = ?", (image_id,))
-        state = _get(db, "images", image_id)["state"]
-        if row.fetchone()[0] == count and image_id not in kept and state == "in_progress":
-            now = {"state": "untouched"}
-            changes.append(Change("images", image_id, {"state": state}, now))
-    return changes
