@@ -38,7 +38,7 @@ def free_color(used: Sequence[str]) -> str:
 
 
 def check_class(db: sqlite3.Connection, record: ClassRecord, also: Sequence[str]) -> None:
-    """ProjectError where a class's name is empty or taken (``also``: by these), or its colour bad."""
+    """ProjectError where a class's name is empty, taken or in ``also``, or its colour is none."""
     if not record.name:
         raise ProjectError("A class needs a name; type one.")
     taken = db.execute(
