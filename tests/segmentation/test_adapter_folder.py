@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from infosam_studio.segmentation.adapter_folder import (
     apply_to,
     write_adapter,
 )
+from infosam_studio.segmentation.architectures import BUILDERS
 from infosam_studio.segmentation.checkpoints import LoadedModel
 from infosam_studio.segmentation.predictor import Predictor
 from infosam_studio.segmentation.prompts import ImageIdentity, Prompt
@@ -265,6 +267,30 @@ def test_decoder_only_adapters_keep_embeddings(
     assert torch.equal(cached.features, features)
     second = predictor.predict(cached, CLICK, multimask=True)
     assert not np.array_equal(first.low_res, second.low_res)
+
+
+@pytest.mark.parametrize("architecture", ["starter", "mobile_sam"])
+def test_lora_on_the_other_architectures_equals_peft(
+    peft: Any, tmp_path: Path, architecture: str
+) -> None:
+    torch.manual_seed(6)
+    model = LoadedModel.from_sam(BUILDERS[architecture](), name=architecture)
+    twin = copy.deepcopy(model.sam)
+    wrapped = peft_saved(peft, twin, tmp_path / "adapter")
+    (tmp_path / "adapter" / "manifest.json").write_text(json.dumps(manifest(model).to_json()))
+    undo = apply_to(model.sam, AdapterFolder.read(tmp_path / "adapter"), base=model.info)
+    pixels = torch.randn(1, 3, 256, 256)
+    with torch.no_grad():
+        adapted = model.sam.image_encoder(pixels)
+        theirs = wrapped.base_model.model.image_encoder(pixels)
+        undo.undo()
+        base = model.sam.image_encoder(pixels)
+        with wrapped.disable_adapter():
+            teacher = wrapped.base_model.model.image_encoder(pixels)
+    assert torch.equal(adapted, theirs)
+    assert torch.equal(base, teacher)
+    assert not torch.equal(base, adapted)
+    assert undo.acts_on_encoder
 
 
 def change(key_part: str, how: Callable[[Tensor], Tensor | None]) -> Callable[[Any], None]:
