@@ -7,6 +7,7 @@ that back and compares it with the project pixel by pixel; only then is it renam
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -277,6 +278,20 @@ def count_overlaps(job: Job, painted: Sequence[ObjectRecord], left: Sequence[run
         if kept < area(item):
             job.report.overlaps += 1
             job.report.hidden += kept == 0
+
+
+def copy_image(job: Job, image: ImageRecord, place: Path) -> None:
+    """Put a copy of an image's file into the export; what cannot be copied is reported."""
+    if image.page:
+        job.report.problems.add(image.path, "a page of a file cannot be copied as an image")
+        return
+    try:
+        source = job.project.image_path(image).open("rb")
+    except OSError as error:
+        job.report.problems.add(image.path, f"the image cannot be copied: {error.strerror}")
+        return
+    with source, make_parent(place).open("wb") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
 
 
 def make_parent(path: Path) -> Path:

@@ -7,7 +7,6 @@ import binascii
 import io
 import json
 import math
-import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,7 +18,7 @@ from infosam_studio.annotation import masks
 from infosam_studio.annotation.masks import Rle
 from infosam_studio.annotation.model import ImageRecord, ObjectRecord
 from infosam_studio.interchange import runs
-from infosam_studio.interchange.exporting import Job, label_names, make_parent
+from infosam_studio.interchange.exporting import Job, copy_image, label_names, make_parent
 from infosam_studio.interchange.importing import Found, ReadContext, clean_name, label_objects
 from infosam_studio.interchange.json_stream import load_small
 from infosam_studio.interchange.keeping import storable
@@ -57,9 +56,8 @@ class LabelmeWriter:
             }
             path = make_parent(self._path(job, image))
             path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-            if job.options.copy_images and not image.page:
-                name = PurePosixPath(image.path).name
-                shutil.copyfile(job.project.image_path(image), path.with_name(name))
+            if job.options.copy_images:
+                copy_image(job, image, path.with_name(PurePosixPath(image.path).name))
             job.report.objects += len(objects)
             job.report.files += 1
 

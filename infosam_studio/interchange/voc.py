@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +15,7 @@ from infosam_studio.interchange.class_file import ClassFile, read_label_colors
 from infosam_studio.interchange.exporting import (
     Job,
     by_priority,
+    copy_image,
     count_overlaps,
     label_names,
     make_parent,
@@ -54,10 +54,9 @@ class VocWriter:
                 label_maps.write_palette_png(path, pixels, {})
             sets[image.split or "train"].append(name)
             sets["trainval"].append(name)
-            if job.options.copy_images and not image.page:
+            if job.options.copy_images:
                 ending = PurePosixPath(image.path).suffix
-                place = make_parent(job.place / "JPEGImages" / f"{name}{ending}")
-                shutil.copyfile(job.project.image_path(image), place)
+                copy_image(job, image, job.place / "JPEGImages" / f"{name}{ending}")
             job.report.objects += len(objects)
             job.report.files += 2
         self._write_lists(job, sets)

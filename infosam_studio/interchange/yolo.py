@@ -7,7 +7,6 @@ enclose nothing; reading them back gives the very same pixels.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,12 +18,13 @@ from infosam_studio.annotation.masks import Rle
 from infosam_studio.annotation.model import ClassRecord, ImageRecord, ObjectRecord
 from infosam_studio.errors import StudioError
 from infosam_studio.interchange import runs
-from infosam_studio.interchange.exporting import Job, label_names, make_parent
+from infosam_studio.interchange.exporting import Job, copy_image, label_names, make_parent
 from infosam_studio.interchange.importing import Found, ReadContext, clean_name, label_files
 from infosam_studio.interchange.rings import BadPolygon, Points, bridged, checked, rings_of
 
 DIGITS = 10
 MAX_LINE = 4_000_000
+MAX_FILE = 256 << 20
 NOT_LABELS = frozenset({"classes.txt", "train.txt", "val.txt", "test.txt", "obj.names"})
 
 
@@ -48,7 +48,9 @@ class YoloWriter:
             path = make_parent(self._label_path(job, image))
             path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             if job.options.copy_images:
-                self._copy(job, image)
+                name = f"{job.names[image.id]}{PurePosixPath(image.path).suffix}"
+                folder = job.place / "images" / (image.split or "train")
+                copy_image(job, image, folder / name)
             job.report.objects += len(lines)
             job.report.files += 1
         self._write_yaml(job)
@@ -56,15 +58,6 @@ class YoloWriter:
 
     def _label_path(self, job: Job, image: ImageRecord) -> Path:
         return job.place / "labels" / (image.split or "train") / f"{job.names[image.id]}.txt"
-
-    def _copy(self, job: Job, image: ImageRecord) -> None:
-        if image.page:
-            job.report.problems.add(image.path, "a page of a file cannot be copied as an image")
-            return
-        ending = PurePosixPath(image.path).suffix
-        name = f"{job.names[image.id]}{ending}"
-        place = make_parent(job.place / "images" / (image.split or "train") / name)
-        shutil.copyfile(job.project.image_path(image), place)
 
     def _write_yaml(self, job: Job) -> None:
         splits = {image.split or "train" for image in job.images} | {"train"}
@@ -164,6 +157,9 @@ def _objects(
         context.problems.add(relative, "the image cannot be read, so its labels have no place")
         return
     try:
+        if path.stat().st_size > MAX_FILE:
+            context.problems.add(relative, "the file is too large for one image")
+            return
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), start=1):
                 if not line.strip():
