@@ -90,6 +90,10 @@ class Commands(QObject):
         else:
             self._bench.toast.tell(adapting.needs())
 
+    def do_whole_image(self, checked: bool) -> None:
+        self._bench.whole_image = checked
+        self._bench.look_closer()
+
     def do_cancel_adapt(self, _checked: bool) -> None:
         self._bench.adapting.cancel()
 

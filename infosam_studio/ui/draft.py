@@ -61,6 +61,7 @@ class Draft:
     object_id: int | None = None
     seconds: float = 0.0
     hand_corrected: bool = False
+    region: tuple[int, int, int, int] | None = None
 
     @property
     def empty(self) -> bool:

@@ -15,6 +15,7 @@ from infosam_studio.ui.crops import Crop
 from infosam_studio.ui.document import Document
 from infosam_studio.ui.draft import Draft, Step, from_json, to_json
 from infosam_studio.ui.inference_messages import Answer, Ask, Region
+from infosam_studio.ui.regions import covers
 from infosam_studio.ui.workers_inference import Inference
 
 SAVE_AFTER_MS = 250
@@ -131,7 +132,11 @@ class Drafting(QObject):
 
     def _ask(self, draft: Draft, step: Step) -> None:
         self.clock.touch()
-        self._inference.submit(_ask_for(draft, step, self.region))
+        if len(draft.steps) == 1:
+            draft.region = self.region
+        if draft.region is not None and not _inside(draft, step):
+            draft.region = None
+        self._inference.submit(_ask_for(draft, step))
         self._changed()
 
     def ask_again(self) -> None:
@@ -139,7 +144,7 @@ class Drafting(QObject):
         draft = self.draft
         if draft is None or draft.current is None or draft.current.by_hand:
             return
-        ask = _ask_for(draft, draft.current, self.region)
+        ask = _ask_for(draft, draft.current)
         self._inference.submit(replace(ask, after=None, after_candidate=None))
 
     @Slot(object)
@@ -185,7 +190,7 @@ class Drafting(QObject):
         if draft is None or not draft.redo():
             return False
         if draft.current is not None and draft.current.crop is None:
-            self._inference.submit(_ask_for(draft, draft.current, self.region))
+            self._inference.submit(_ask_for(draft, draft.current))
         self._changed()
         return True
 
@@ -303,7 +308,7 @@ class Drafting(QObject):
         self.region = None
         draft = self.draft
         if draft is not None and draft.waiting() and draft.current is not None:
-            self._inference.submit(_ask_for(draft, draft.current, self.region))
+            self._inference.submit(_ask_for(draft, draft.current))
         self.changed.emit()
 
     @Slot(int)
@@ -314,7 +319,7 @@ class Drafting(QObject):
             draft.object_id = None
 
 
-def _ask_for(draft: Draft, step: Step, region: Region | None) -> Ask:
+def _ask_for(draft: Draft, step: Step) -> Ask:
     """The question for the newest step: three candidates for a lone click, else one mask."""
     index = draft.steps.index(step)
     before = draft.steps[index - 1] if index else None
@@ -332,5 +337,15 @@ def _ask_for(draft: Draft, step: Step, region: Region | None) -> Ask:
         after=after,
         after_candidate=before.chosen if before is not None and before.candidates else None,
         mask=edited,
-        region=region,
+        region=draft.region,
     )
+
+
+def _inside(draft: Draft, step: Step) -> bool:
+    """Whether everything the model is told lies in the draft's region."""
+    assert draft.region is not None
+    boxes = [*step.boxes, *((x, y, x, y) for x, y, _ in step.points)]
+    crop = draft.crop()
+    if crop is not None and not crop.empty:
+        boxes.append(crop.rect)
+    return all(covers(draft.region, box) for box in boxes)

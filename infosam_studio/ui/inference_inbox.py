@@ -13,6 +13,7 @@ from infosam_studio.ui.inference_messages import (
     ImageJob,
     LoadModel,
     SetCurrent,
+    SetRegion,
     UseAdapter,
 )
 
@@ -32,6 +33,7 @@ class Inbox:
         self._current: ImageJob | None = None
         self._current_new = False
         self._prefetch: deque[ImageJob] = deque()
+        self._region: SetRegion | None = None
         self._closed = False
 
     def put(self, command: Command) -> None:
@@ -43,13 +45,15 @@ class Inbox:
                 self._asks.append(command)
             elif isinstance(command, Hover):
                 self._hover = command
+            elif isinstance(command, SetRegion):
+                self._region = command if command.region is not None else None
             else:
                 self._set_current(command)
 
     def _set_current(self, command: SetCurrent) -> None:
         self._current, self._current_new = command.job, True
         self._prefetch = deque(command.prefetch)
-        self._hover = None
+        self._hover = self._region = None
         kept = command.job.image_id if command.job else None
         self._asks = deque(ask for ask in self._asks if ask.image_id == kept)
 
@@ -83,6 +87,12 @@ class Inbox:
             hover, self._hover = self._hover, None
             return hover if hover is not None and ready(hover.image_id) else None
 
+    def take_region(self) -> SetRegion | None:
+        """The newest part of the image that is looked at."""
+        with self._lock:
+            region, self._region = self._region, None
+            return region
+
     def take_prefetch(self) -> ImageJob | None:
         """The next image to encode ahead."""
         with self._lock:
@@ -97,10 +107,3 @@ class Inbox:
         """Whether something waits that an encoding in progress has to make room for."""
         with self._lock:
             return self._closed or self._current_new or bool(self._model)
-
-    def idle(self) -> bool:
-        """Whether nothing at all waits."""
-        with self._lock:
-            return not (
-                self._model or self._asks or self._hover or self._current_new or self._prefetch
-            )

@@ -81,7 +81,15 @@ class Hover:
     region: Region | None = None
 
 
-Command = LoadModel | UseAdapter | SetCurrent | Ask | Hover
+@dataclass(frozen=True)
+class SetRegion:
+    """The part of the current image that is looked at: encoded once nothing else waits."""
+
+    image_id: int
+    region: Region | None
+
+
+Command = LoadModel | UseAdapter | SetCurrent | Ask | Hover | SetRegion
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,7 @@ class EncodeState:
     fraction: float = 0.0
     problem: str = ""
     current: bool = True
+    region: Region | None = None
 
 
 @dataclass(frozen=True)
@@ -129,3 +138,4 @@ class ModelState:
     device: str = "cpu"
     problem: str = ""
     seconds: float = 0.0
+    input_size: int = 0

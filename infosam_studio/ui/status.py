@@ -23,6 +23,7 @@ class StatusLine(QStatusBar):
         self._size = self._field(110)
         self._zoom = self._field(60)
         self._latency = self._field(110)
+        self._region = self._field(120)
         self._busy = QProgressBar()
         self._busy.setRange(0, 0)
         self._busy.setFixedWidth(72)
@@ -83,6 +84,13 @@ class StatusLine(QStatusBar):
     def show_zoom(self, zoom: float) -> None:
         """The zoom in per cent."""
         self._zoom.setText(f"{zoom * 100:.0f} %")
+
+    def show_region(self, region: tuple[int, int, int, int] | None) -> None:
+        """Whether the model looks at a part of the image only."""
+        self._region.setText(f"close-up {region[2] - region[0]} px" if region else "")
+        self._region.setToolTip(
+            "The model looks at the part of the image around the view" if region else ""
+        )
 
     def show_latency(self, milliseconds: float) -> None:
         """How long the last mask took."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QObject, QSettings, Qt, Signal, Slot
+from PySide6.QtCore import QObject, QSettings, Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import QMainWindow, QVBoxLayout, QWidget
 
 from infosam_studio.annotation.project import Project
@@ -24,6 +24,7 @@ from infosam_studio.ui.inference_messages import (
     LoadModel,
     ModelState,
     SetCurrent,
+    SetRegion,
 )
 from infosam_studio.ui.options_bar import OptionsBar
 from infosam_studio.ui.panels.classes import ClassesPanel
@@ -35,20 +36,21 @@ from infosam_studio.ui.panels.look import LookPanel
 from infosam_studio.ui.panels.model import ModelPanel
 from infosam_studio.ui.panels.objects import ObjectsPanel
 from infosam_studio.ui.reading import Reader
+from infosam_studio.ui.regions import choose_region
 from infosam_studio.ui.status import StatusLine
 from infosam_studio.ui.thumbnails import Thumbnails
 from infosam_studio.ui.toast import Toast
 from infosam_studio.ui.tools.base import Tool
-from infosam_studio.ui.tools.brush import BrushRing, BrushTool, EraserTool
-from infosam_studio.ui.tools.polygon import PolygonTool
-from infosam_studio.ui.tools.prompt import BoxTool, PromptTool
-from infosam_studio.ui.tools.strokes import CutTool, LassoTool, ScribbleTool
+from infosam_studio.ui.tools.brush import BrushTool
+from infosam_studio.ui.tools.making import make_tools
+from infosam_studio.ui.tools.prompt import PromptTool
 from infosam_studio.ui.toolset import Toolset
 from infosam_studio.ui.workers_adapt import Ended
 from infosam_studio.ui.workers_inference import Inference, PredictorMaker, make_predictor
 
 ENCODE_AHEAD = 4
 READ_AHEAD = 2
+LOOK_AFTER_MS = 180
 DEFAULT_MODEL = "starter"
 
 
@@ -78,6 +80,10 @@ class Workbench(QObject):
         self.inference = Inference(maker=maker, cache_dir=cache, parent=self)
         self.reader = Reader(self)
         self.adjuster = Adjuster(self)
+        self._look_timer = QTimer(self)
+        self._look_timer.setSingleShot(True)
+        self._look_timer.setInterval(LOOK_AFTER_MS)
+        self.whole_image = False
         self.picture: Picture | None = None
         self.thumbnails = Thumbnails(self)
         self.thumbnails.cache_dir = cache
@@ -104,6 +110,7 @@ class Workbench(QObject):
         self.model_panel = ModelPanel(self.adapting, actions["adapt"], window)
         self._connect()
         self.model_phase = "loading"
+        self.input_size = 0
         self.ready_image: int | None = None
         self.inference.submit(LoadModel(self.model, self.adapting.folder_of(self.adapting.in_use)))
 
@@ -115,19 +122,12 @@ class Workbench(QObject):
         column.addWidget(self.view, 1)
 
     def _add_tools(self) -> None:
-        parts = (self.view, self.layers, self.document, self.drafting, self.inference)
-        self.tools.add(PromptTool(*parts))
-        self.tools.add(BoxTool(*parts))
-        ring = BrushRing()
-        self.view.scene().addItem(ring)
-        for kind in (BrushTool, EraserTool):
-            brush = kind(self.view, self.layers, self.editing, ring)
-            brush.size_changed.connect(self.options.show_brush_size)
-            self.tools.add(brush)
-        self.tools.add(LassoTool(self.view, self.layers, self.drafting))
-        self.tools.add(ScribbleTool(self.view, self.layers, self.drafting))
-        self.tools.add(CutTool(self.view, self.layers, self.editing))
-        self.tools.add(PolygonTool(self.view, self.layers, self.editing))
+        for tool in make_tools(
+            self.view, self.layers, self.document, self.drafting, self.editing, self.inference
+        ):
+            self.tools.add(tool)
+            if isinstance(tool, BrushTool):
+                tool.size_changed.connect(self.options.show_brush_size)
 
     def _connect(self) -> None:
         self.document.current_changed.connect(self._open_current)
@@ -140,6 +140,8 @@ class Workbench(QObject):
         self.inference.model_state.connect(self._model_state)
         self.inference.encode_state.connect(self._encode_state)
         self.view.zoomed.connect(self.status.show_zoom)
+        self.view.moved.connect(self._look_timer.start)
+        self._look_timer.timeout.connect(self.look_closer)
         self.view.pointer_moved.connect(self.status.show_pointer)
         self.options.candidate_chosen.connect(self.drafting.choose)
         self.options.hover_toggled.connect(self._set_hover)
@@ -224,6 +226,7 @@ class Workbench(QObject):
         jobs = tuple(self.document.job(one) for one in following if one and not one.problem)
         job = self.document.job(record)
         self.ready_image = None
+        self.status.show_region(None)
         self.reader.want(job, jobs[:READ_AHEAD])
         self.inference.submit(SetCurrent(job, jobs))
 
@@ -282,13 +285,33 @@ class Workbench(QObject):
         if state.phase == "failed":
             return
         if state.phase == "ready":
+            self.input_size = state.input_size
             self.drafting.ask_again()
+            self.look_closer()
             self.model_ready.emit(state)
+
+    @Slot()
+    def look_closer(self) -> None:
+        """Choose the part of a large image that the model looks at from what is in view."""
+        image_id = self.document.current_id
+        if image_id is None or not self.input_size or not self.view.image_size[0]:
+            return
+        seen = self.view.visible_rect()
+        edges = (seen.left(), seen.top(), seen.right(), seen.bottom())
+        region = None
+        if not self.whole_image:
+            region = choose_region(edges, *self.view.image_size, self.input_size)
+        if region != self.drafting.region:
+            self.drafting.region = region
+            self.status.show_region(region)
+            self.inference.submit(SetRegion(image_id, region))
 
     @Slot(object)
     def _encode_state(self, state: EncodeState) -> None:
         if state.current and state.image_id == self.document.current_id:
             self.status.show_encoding(state)
+            if state.region is not None:
+                return
             if state.phase == "ready":
                 self.ready_image = state.image_id
                 self.image_ready.emit(state.image_id)

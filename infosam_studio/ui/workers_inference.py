@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import OrderedDict
@@ -27,6 +28,7 @@ from infosam_studio.ui.inference_messages import (
     LoadModel,
     ModelState,
     Region,
+    SetRegion,
     UseAdapter,
 )
 
@@ -40,6 +42,7 @@ PredictorMaker = Callable[[str, Path | None], Any]
 
 REMEMBERED_LOGITS = 256
 BIG_IMAGE = 2_000_000
+KEPT_REGIONS = 12
 
 
 def make_predictor(name: str, cache_dir: Path | None) -> Predictor:
@@ -79,7 +82,8 @@ class InferenceWorker(QObject):
         self._model_name = ""
         self._job: ImageJob | None = None
         self._embedding: Embedding | None = None
-        self._region: tuple[Region, Embedding] | None = None
+        self._regions: OrderedDict[Region, Embedding] = OrderedDict()
+        self._pixels: tuple[int, np.ndarray] | None = None
         self._logits: OrderedDict[int, tuple[np.ndarray, int, Region | None]] = OrderedDict()
         self._reported = 0.0
         self.more.connect(self.work, Qt.ConnectionType.QueuedConnection)
@@ -91,6 +95,8 @@ class InferenceWorker(QObject):
             return
         try:
             busy = self._one_thing()
+        except Cancelled:
+            return  # the window is closing
         except Exception:
             log.exception("inference thread")
             raise
@@ -104,11 +110,17 @@ class InferenceWorker(QObject):
             return True
         fresh, job = self._inbox.take_current()
         if fresh:
-            self._job, self._embedding, self._region = job, None, None
+            self._job, self._embedding = job, None
+            self._regions.clear()
+            self._pixels = None
         if self._job is not None and self._embedding is None and self._predictor is not None:
             self._encode_current(self._job)
             return True
         if self._decode_waiting():
+            return True
+        looked_at = self._inbox.take_region()
+        if looked_at is not None:
+            self._encode_region(looked_at)
             return True
         ahead = self._inbox.take_prefetch() if self._predictor is not None else None
         if ahead is not None:
@@ -142,7 +154,12 @@ class InferenceWorker(QObject):
         predictor = self._predictor
         if predictor is not None:
             state = ModelState(
-                "ready", name, predictor.adapter_name, str(predictor.device), seconds=seconds
+                "ready",
+                name,
+                predictor.adapter_name,
+                str(predictor.device),
+                seconds=seconds,
+                input_size=int(predictor.sam.image_encoder.img_size),
             )
             self.model_state.emit(state)
 
@@ -164,7 +181,8 @@ class InferenceWorker(QObject):
         before = self._predictor.encoder_sha256
         self._predictor.load_adapter(AdapterFolder.read(folder) if folder is not None else None)
         if self._predictor.encoder_sha256 != before:
-            self._embedding = self._region = None
+            self._embedding = None
+            self._regions.clear()
 
     # encoding ----------------------------------------------------------------------------
 
@@ -182,6 +200,13 @@ class InferenceWorker(QObject):
             return
         seconds = time.perf_counter() - started
         self.encode_state.emit(EncodeState(job.image_id, "ready", seconds))
+
+    def _encode_region(self, wish: SetRegion) -> None:
+        """Encode what is looked at before anybody clicks there."""
+        if self._job is None or self._job.image_id != wish.image_id or wish.region is None:
+            return
+        with contextlib.suppress(Cancelled):
+            self._embedding_for(wish.region, self._make_room)
 
     def _prefetch(self, job: ImageJob) -> None:
         try:
@@ -213,7 +238,12 @@ class InferenceWorker(QObject):
         known = self._predictor.cached(identity, region, (job.height, job.width))
         if known is not None:
             return known
-        pixels = job.pixels if job.pixels is not None else read_image(job.path, job.view)
+        if self._pixels is not None and self._pixels[0] == job.image_id:
+            pixels = self._pixels[1]
+        else:
+            pixels = job.pixels if job.pixels is not None else read_image(job.path, job.view)
+        if job is self._job:
+            self._pixels = (job.image_id, pixels)  # for its regions
         return self._predictor.encode(pixels, identity, region=region, cancelled=cancelled)
 
     # decoding ----------------------------------------------------------------------------
@@ -282,23 +312,31 @@ class InferenceWorker(QObject):
         score = float(np.max(result.scores))
         self.hovered.emit(HoverAnswer(hover.image_id, hover.x, hover.y, crop, score))
 
-    def _embedding_for(self, region: Region | None) -> Embedding | None:
+    def _embedding_for(
+        self, region: Region | None, cancelled: Callable[[], bool] | None = None
+    ) -> Embedding | None:
         """The current image's embedding, of ``region`` where one is asked for."""
         if region is None or self._job is None:
             return self._embedding
-        if self._region is not None and self._region[0] == region:
-            return self._region[1]
-        image_id = self._job.image_id
-        self.encode_state.emit(EncodeState(image_id, "encoding"))
-        started = time.perf_counter()
+        known = self._regions.get(region)
+        if known is not None:
+            return known
+        image_id, started = self._job.image_id, time.perf_counter()
+        self.encode_state.emit(EncodeState(image_id, "encoding", region=region))
         try:
-            embedding = self._encode(self._job, lambda: self._inbox.closed, region)
+            stop = cancelled or (lambda: self._inbox.closed)
+            embedding = self._encode(self._job, stop, region)
+        except Cancelled:
+            self.encode_state.emit(EncodeState(image_id, "cancelled", region=region))
+            raise
         except (StudioError, OSError, RuntimeError, MemoryError) as problem:
             log.warning("region %s: %s", region, problem)
             return self._embedding
-        self._region = (region, embedding)
+        self._regions[region] = embedding
+        while len(self._regions) > KEPT_REGIONS:
+            self._regions.popitem(last=False)
         seconds = time.perf_counter() - started
-        self.encode_state.emit(EncodeState(image_id, "ready", seconds))
+        self.encode_state.emit(EncodeState(image_id, "ready", seconds, region=region))
         return embedding
 
     def _remember(self, ask: Ask, low_res: np.ndarray, best: int) -> None:

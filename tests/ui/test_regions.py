@@ -1,0 +1,90 @@
+"""The region of a large image follows the view and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from PySide6.QtCore import QRectF
+
+from infosam_studio.ui.main_window import MainWindow
+from infosam_studio.ui.regions import choose_region
+from tests.ui.conftest import click, open_project
+
+SIZES = st.integers(16, 30_000)
+
+
+def test_small_images_and_whole_views_need_none() -> None:
+    assert choose_region((0, 0, 600, 600), 600, 600, 512) is None
+    assert choose_region((0, 0, 4000, 3000), 4000, 3000, 512) is None
+
+
+def test_zooming_in_gives_a_square_around_the_view() -> None:
+    region = choose_region((1000, 1000, 1300, 1200), 4000, 3000, 512)
+    assert region is not None
+    x0, y0, x1, y1 = region
+    assert x1 - x0 == y1 - y0 == 512
+    assert x0 <= 1000
+    assert y0 <= 1000
+    assert x1 >= 1300
+    assert y1 >= 1200
+
+
+def test_a_small_pan_keeps_the_region() -> None:
+    first = choose_region((1000, 1000, 1300, 1200), 4000, 3000, 512)
+    assert choose_region((1010, 995, 1310, 1195), 4000, 3000, 512) == first
+
+
+@given(
+    SIZES,
+    SIZES,
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.floats(0.001, 1),
+    st.sampled_from((512, 1024)),
+)
+def test_regions_lie_inside_and_cover_the_view(
+    width: int, height: int, left: float, top: float, share: float, size: int
+) -> None:
+    x0, y0 = left * width * (1 - share), top * height * (1 - share)
+    seen = (x0, y0, x0 + share * width, y0 + share * height)
+    region = choose_region(seen, width, height, size)
+    if region is None:
+        return
+    assert region[0] >= 0
+    assert region[1] >= 0
+    assert region[2] <= width
+    assert region[3] <= height
+    assert region[0] < region[2]
+    assert region[1] < region[3]
+    slack = 1 + max(region[2] - region[0], region[3] - region[1]) // 8
+    assert region[0] <= seen[0] + slack
+    assert region[2] >= seen[2] - slack
+
+
+def test_a_click_when_zoomed_in_is_answered_from_the_close_up(
+    qtbot: Any, window: MainWindow, tmp_path: Path
+) -> None:
+    folder = tmp_path / "large"
+    folder.mkdir()
+    pixels = np.full((1500, 1800, 3), 70, np.uint8)
+    pixels[600:640, 900:950] = (210, 90, 60)
+    Image.fromarray(pixels).save(folder / "large.png")
+    bench = open_project(qtbot, window, folder)
+    assert bench.drafting.region is None
+    bench.view.fit_rect(QRectF(850, 550, 150, 140))
+    qtbot.waitUntil(lambda: bench.drafting.region is not None, timeout=10_000)
+    click(qtbot, bench, 925, 620)
+    draft = bench.drafting.draft
+    assert draft is not None
+    region = draft.region
+    assert region is not None
+    crop = draft.crop()
+    assert crop is not None
+    assert crop.empty or (crop.rect[0] >= region[0] and crop.rect[3] <= region[3])
+    window.actions_["whole_image"].trigger()
+    assert bench.drafting.region is None
