@@ -36,9 +36,11 @@ def segment(image: NDArray[np.uint8], clicks: list[Click]) -> NDArray[np.bool_]:
     radius = max(1, round(0.006 * max(h, w)))
     for x, y, label in clicks:
         cv2.circle(seeds, (x, y), radius, cv2.GC_FGD if label else cv2.GC_BGD, -1)
-    models = np.zeros((1, 65)), np.zeros((1, 65))
+    ground, figure = np.zeros((1, 65)), np.zeros((1, 65))
+    unused = (0, 0, 1, 1)
+    how = cv2.GC_INIT_WITH_MASK
     with contextlib.suppress(cv2.error):  # too few pixels for its colour models
-        cv2.grabCut(image, seeds, None, *models, ITERATIONS, cv2.GC_INIT_WITH_MASK)
+        cv2.grabCut(image, seeds, unused, ground, figure, ITERATIONS, how)
     return np.isin(seeds, (cv2.GC_FGD, cv2.GC_PR_FGD))
 
 

@@ -40,7 +40,7 @@ def test_scene_depends_on_seed_and_number_alone() -> None:
 
 
 def test_parts_belong_to_their_parent() -> None:
-    scene = make_scene(3, 1, NO_PHOTOGRAPHS, "stained_cells")
+    scene = make_scene(3, 1, NO_PHOTOGRAPHS, "person")
     masks = [scene.mask(k) for k in range(len(scene.members))]
     nested = [
         (a, b)
@@ -48,7 +48,7 @@ def test_parts_belong_to_their_parent() -> None:
         for b in range(len(masks))
         if a != b and not (masks[b] & ~masks[a]).any()
     ]
-    assert nested, "a cell should contain its nucleus"
+    assert nested, "a person should contain garments"
 
 
 def test_prepared_round_trip(tmp_path: Path) -> None:

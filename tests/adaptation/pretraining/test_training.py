@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,9 @@ from infosam_studio.errors import StudioError
 from infosam_studio.segmentation.starter import StarterEncoder, build_starter
 
 SETTINGS = Settings(
-    steps=4,
+    steps=3,
     phases=(Phase(0.0, 64, 2),),
-    prompts=4,
+    prompts=2,
     rounds=2,
     workers=0,
     evaluate_images=1,
@@ -63,20 +62,20 @@ def tiny() -> Any:
 def test_resumed_run_equals_an_uninterrupted_one(files: list[Path], tmp_path: Path) -> None:
     whole = Run(tiny(), files, tmp_path / "whole", SETTINGS)
     whole.train()
-    first = Run(tiny(), files, tmp_path / "parts", replace(SETTINGS, steps=4))
+    first = Run(tiny(), files, tmp_path / "parts", SETTINGS)
     original = first._train_step
 
-    def two_steps(batch: Any) -> None:
+    def one_step(batch: Any) -> None:
         original(batch)
-        if first.step == 2:
+        if first.step == 1:
             first.stop()
 
-    first._train_step = two_steps  # type: ignore[method-assign]
+    first._train_step = one_step  # type: ignore[method-assign]
     first.train()
-    assert first.step == 2
+    assert first.step == 1
     second = Run(tiny(), files, tmp_path / "parts", SETTINGS)
     second.resume()
-    assert second.step == 2
+    assert second.step == 1
     second.train()
     assert second.images == whole.images
     for key, value in whole.sam.state_dict().items():
