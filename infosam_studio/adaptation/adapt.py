@@ -58,6 +58,8 @@ from infosam_studio.segmentation.checkpoints import load_checkpoint
 from infosam_studio.segmentation.embedding_cache import DiskCache
 from infosam_studio.segmentation.predictor import Predictor
 
+__all__ = ["AdaptOptions", "AdaptResult", "ensure_split", "run_adapt"]
+
 VALIDATION_OBJECTS: Final = 12
 # Seconds of training without --minutes, for an encoder of 512 px; larger ones get more.
 TRAIN_SECONDS: Final = {"instant": 10.0, "full": 110.0}

@@ -38,47 +38,8 @@ class SplitEncoder(Protocol):
         """The embedding [B, 256, h, w] from a state made with the same ``first``."""
 
 
-class VitSplit:
-    """segment_anything's ViT; the state is the residual stream [B, h, w, C]."""
-
-    def __init__(self, encoder: Any) -> None:
-        self.encoder = encoder
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """The transformer blocks."""
-        blocks: nn.ModuleList = self.encoder.blocks
-        return blocks
-
-    @property
-    def default_first(self) -> int:
-        """The upper third."""
-        return len(self.blocks) - max(1, len(self.blocks) // 3)
-
-    def targets(self, first: int) -> list[str]:
-        """See :class:`SplitEncoder`."""
-        return _qkv_of_blocks(first, len(self.blocks))
-
-    def prefix(self, pixels: Tensor, first: int) -> State:
-        """See :class:`SplitEncoder`."""
-        tokens = self.encoder.patch_embed(pixels)
-        if self.encoder.pos_embed is not None:
-            tokens = tokens + self.encoder.pos_embed
-        for block in self.blocks[:first]:
-            tokens = block(tokens)
-        return (tokens,)
-
-    def suffix(self, state: State, first: int) -> Tensor:
-        """See :class:`SplitEncoder`."""
-        (tokens,) = state
-        for block in self.blocks[first:]:
-            tokens = block(tokens)
-        features: Tensor = self.encoder.neck(tokens.permute(0, 3, 1, 2))
-        return features
-
-
-class StarterSplit:
-    """The starter; the state is the residual stream and the neck's skip map."""
+class _NumberedBlocks:
+    """What encoders with blocks called ``image_encoder.blocks.N`` have in common."""
 
     def __init__(self, encoder: Any) -> None:
         self.encoder = encoder
@@ -89,28 +50,56 @@ class StarterSplit:
         blocks: nn.ModuleList = self.encoder.blocks
         return blocks
 
+    def targets(self, first: int) -> list[str]:
+        """See :class:`SplitEncoder`."""
+        numbers = range(first, len(self.blocks))
+        return [f"image_encoder.blocks.{number}.attn.qkv" for number in numbers]
+
+    def _through(self, tokens: Tensor, first: int, last: int) -> Tensor:
+        for block in self.blocks[first:last]:
+            tokens = block(tokens)
+        return tokens
+
+
+class VitSplit(_NumberedBlocks):
+    """segment_anything's ViT; the state is the residual stream [B, h, w, C]."""
+
+    @property
+    def default_first(self) -> int:
+        """The upper third."""
+        return len(self.blocks) - max(1, len(self.blocks) // 3)
+
+    def prefix(self, pixels: Tensor, first: int) -> State:
+        """See :class:`SplitEncoder`."""
+        tokens = self.encoder.patch_embed(pixels)
+        if self.encoder.pos_embed is not None:
+            tokens = tokens + self.encoder.pos_embed
+        return (self._through(tokens, 0, first),)
+
+    def suffix(self, state: State, first: int) -> Tensor:
+        """See :class:`SplitEncoder`."""
+        tokens = self._through(state[0], first, len(self.blocks))
+        features: Tensor = self.encoder.neck(tokens.permute(0, 3, 1, 2))
+        return features
+
+
+class StarterSplit(_NumberedBlocks):
+    """The starter; the state is the residual stream and the neck's skip map."""
+
     @property
     def default_first(self) -> int:
         """The upper four blocks."""
         return max(0, len(self.blocks) - 4)
 
-    def targets(self, first: int) -> list[str]:
-        """See :class:`SplitEncoder`."""
-        return _qkv_of_blocks(first, len(self.blocks))
-
     def prefix(self, pixels: Tensor, first: int) -> State:
         """See :class:`SplitEncoder`."""
         tokens, skip = self.encoder.stem(pixels)
-        for block in self.blocks[:first]:
-            tokens = block(tokens)
-        return tokens, skip
+        return self._through(tokens, 0, first), skip
 
     def suffix(self, state: State, first: int) -> Tensor:
         """See :class:`SplitEncoder`."""
         tokens, skip = state
-        for block in self.blocks[first:]:
-            tokens = block(tokens)
-        features: Tensor = self.encoder.neck(tokens, skip)
+        features: Tensor = self.encoder.neck(self._through(tokens, first, len(self.blocks)), skip)
         return features
 
 
@@ -154,10 +143,6 @@ class StageSplit:
             features = stage(features)
         embedding: Tensor = self.encoder.neck(features)
         return embedding
-
-
-def _qkv_of_blocks(first: int, count: int) -> list[str]:
-    return [f"image_encoder.blocks.{number}.attn.qkv" for number in range(first, count)]
 
 
 def split_encoder(sam: Any) -> SplitEncoder:
