@@ -146,7 +146,7 @@ class Loop:
     """Runs a trainer until steps, time or patience are spent.
 
     ``seconds`` bounds the training itself; ``reserve`` says how much of the clock's budget must
-    stay for what comes after.
+    stay for what comes after; ``validating`` is what the last validation took.
     """
 
     trainer: Trainer
@@ -157,6 +157,7 @@ class Loop:
     resume: ResumeFile
     seconds: float | None = None
     reserve: Callable[[], float] = lambda: 0.0
+    validating: float = 0.0
 
     def run(self, *, resume: bool = False) -> Fitted:
         """Train; raises Cancelled (after saving the state) or StudioError."""
@@ -195,7 +196,7 @@ class Loop:
         left = self.clock.left()
         if left is None:
             return self.seconds
-        whole = progress.seconds + left - self.reserve()
+        whole = progress.seconds + left - self.reserve() - self.validating
         return whole if self.seconds is None else min(whole, self.seconds)
 
     def _spent(self, progress: Progress) -> bool:
@@ -251,7 +252,8 @@ class Loop:
             progress.bad += 1
         data = {"step": progress.step, "iou": score.iou, "iou_first": score.first, "best": better}
         self.emit(Event("validation", data))
-        progress.seconds += self.clock.spent() - start
+        self.validating = self.clock.spent() - start
+        progress.seconds += self.validating
         return self.trainer.spread.agree(progress.bad >= self.trainer.plan.patience)
 
     def _validate_last(self, progress: Progress) -> None:
