@@ -20,7 +20,7 @@ from infosam_studio.segmentation import enlarge, fast_decoder, geometry
 from infosam_studio.segmentation.adapter_folder import AdapterFolder, Undo, apply_to
 from infosam_studio.segmentation.checkpoints import LoadedModel
 from infosam_studio.segmentation.embedding_cache import DiskCache, Embedding, MemoryCache
-from infosam_studio.segmentation.fast_attention import best_precision, install
+from infosam_studio.segmentation.fast_attention import best_precision, prepare
 from infosam_studio.segmentation.prompts import (
     EmbeddingKey,
     ImageIdentity,
@@ -77,7 +77,7 @@ class Predictor:
         self.memory = MemoryCache(memory_bytes)
         self.disk = disk if round_fp16 else None
         self.sam = model.sam.to(self.device).eval().requires_grad_(False)
-        install(self.sam.image_encoder)
+        self._memory_format = prepare(self.sam.image_encoder)
         self._undo: Undo | None = None
         self._dense_pe: Tensor | None = None
 
@@ -159,9 +159,10 @@ class Predictor:
             torch.autocast(self.device.type, torch.bfloat16, enabled=low),
             _stopping(self.sam.image_encoder, cancelled),
         ):
-            features: Tensor = self.sam.image_encoder(self.sam.preprocess(pixels))
+            normalised = self.sam.preprocess(pixels).contiguous(memory_format=self._memory_format)
+            features: Tensor = self.sam.image_encoder(normalised)
         # Outside inference mode these make an ordinary tensor.
-        features = features.float()
+        features = features.float().contiguous()
         return features.half().float() if self.round_fp16 else features.clone()
 
     def predict(

@@ -18,7 +18,7 @@ from infosam_studio.segmentation import fast_attention, fast_decoder
 from infosam_studio.segmentation.adapter_layers import LoraLinear
 from infosam_studio.segmentation.architectures import BUILDERS
 from infosam_studio.segmentation.enlarge import enlarge
-from infosam_studio.segmentation.fast_attention import FastAttention, install, uninstall
+from infosam_studio.segmentation.fast_attention import FastAttention, install, prepare, uninstall
 from infosam_studio.segmentation.starter import build_starter
 from infosam_studio.segmentation.upstream import segment_anything_modules
 
@@ -151,6 +151,19 @@ def test_other_architectures_are_left_alone() -> None:
     for build in (BUILDERS["mobile_sam"], BUILDERS["starter"]):
         with torch.device("meta"):
             assert install(build().image_encoder) == 0
+
+
+def test_preparing_changes_the_order_of_weights_not_their_values() -> None:
+    encoder = build_starter().image_encoder
+    state = {key: value.clone() for key, value in encoder.state_dict().items()}
+    x = torch.randn(1, 3, 256, 256)
+    with torch.inference_mode():
+        plain = encoder(x)
+        assert prepare(encoder) == torch.channels_last
+        quick = encoder(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(quick, plain, atol=1e-4, rtol=0)
+    assert all(torch.equal(value, state[key]) for key, value in encoder.state_dict().items())
+    assert prepare(vit(32, 2)) == torch.contiguous_format
 
 
 def test_best_precision_is_one_the_predictor_knows() -> None:

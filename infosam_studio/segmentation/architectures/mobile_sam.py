@@ -114,7 +114,9 @@ class WindowAttention(nn.Module):
         # Per head its query, key and value lie side by side.
         qkv = self.qkv(self.norm(x)).view(count, tokens, self.heads, 3, width // self.heads)
         q, k, v = qkv.permute(3, 0, 2, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias().to(q.dtype))
+        # Only a four-dimensional bias reaches the fused kernel.
+        bias = self.bias().to(q.dtype)[None]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return cast(Tensor, self.proj(y.transpose(1, 2).reshape(count, tokens, width)))
 
 
