@@ -60,7 +60,9 @@ class Clock:
             if not self._control.paused and self._battery_low():
                 self._control.sleep(0.5)
             if self._control.cancelled():
-                raise Cancelled
+                break
+        if self._control.cancelled():
+            raise Cancelled
         self._paused += time.monotonic() - start
         self._emit(Event("warning", {"code": WarningCode.RESUMED, "text": "Training goes on."}))
 
