@@ -9,7 +9,17 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-from PySide6.QtCore import QObject, QSettings, Qt, QTimer, Signal, Slot
+from PySide6.QtCore import (
+    QMessageLogContext,
+    QObject,
+    QSettings,
+    Qt,
+    QTimer,
+    QtMsgType,
+    Signal,
+    Slot,
+    qInstallMessageHandler,
+)
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication
 
@@ -87,6 +97,7 @@ def application() -> QApplication:
         Qt.HighDpiScaleFactorRoundingPolicy.PassThrough
     )
     app = QApplication(sys.argv[:1])
+    qInstallMessageHandler(_log_qt)
     app.setApplicationName("infosam-studio")
     app.setApplicationDisplayName("InfoSAM Studio")
     app.setApplicationVersion(__version__)
@@ -97,6 +108,14 @@ def application() -> QApplication:
         icon.addFile(str(resource_path("icons", f"infosam-studio-{size}.png")))
     app.setWindowIcon(icon)
     return app
+
+
+def _log_qt(kind: QtMsgType, _context: QMessageLogContext, text: str) -> None:
+    """Qt's messages go to the log; the offscreen platform's remark on size hints says nothing."""
+    if "propagateSizeHints" in text:
+        return
+    serious = kind in (QtMsgType.QtCriticalMsg, QtMsgType.QtFatalMsg)
+    log.log(logging.ERROR if serious else logging.WARNING, "Qt: %s", text)
 
 
 def settings() -> QSettings:

@@ -33,6 +33,11 @@ class Crop:
         return self.pixels.size == 0 or not bool(self.pixels.any())
 
     @property
+    def empty_quickly(self) -> bool:
+        """Whether there is no bounding box at all (crops made by this module then have none)."""
+        return self.pixels.size == 0
+
+    @property
     def area(self) -> int:
         return int(np.count_nonzero(self.pixels))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import QSettings, QSize, Qt, Signal, Slot
+from PySide6.QtGui import QPixmap
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -14,6 +15,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from infosam_studio.resource_files import resource_path
 from infosam_studio.ui import icons
 from infosam_studio.ui.theme import theme
 
@@ -57,6 +59,12 @@ class Welcome(QWidget):
         self.refresh()
 
     def _add_words(self, column: QVBoxLayout) -> None:
+        mark = QLabel()
+        picture = QPixmap(str(resource_path("icons", "infosam-studio-256.png")))
+        picture.setDevicePixelRatio(4)
+        mark.setPixmap(picture)
+        column.addWidget(mark)
+        column.addSpacing(10)
         title = QLabel("InfoSAM Studio")
         title.setProperty("role", "title")
         column.addWidget(title)

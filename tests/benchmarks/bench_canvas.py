@@ -52,7 +52,7 @@ class Lateness(QObject):
         self._last = now
 
     def figures(self) -> dict[str, float]:
-        values = np.array(self.late)
+        values = np.array(self.late or [0.0])
         self.late = []
         return {
             "p50_ms": round(float(np.percentile(values, 50)), 2),

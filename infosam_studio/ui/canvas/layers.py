@@ -47,6 +47,7 @@ class CanvasLayers(QObject):
         self._draft_crop: Crop | None = None
         self._hover_crop: Crop | None = None
         self._refined: int | None = None
+        self._marked: tuple[int, ...] = ()
         self._draft_outline, self._hover_outline = OutlineItem(), OutlineItem()
         self._draft_outline.setZValue(4)
         self._hover_outline.setZValue(3)
@@ -55,7 +56,7 @@ class CanvasLayers(QObject):
             view.scene().addItem(item)
         document.objects_changed.connect(self.refresh_objects)
         document.classes_changed.connect(self.restyle)
-        document.selection_changed.connect(self.restyle)
+        document.selection_changed.connect(self._show_selection)
         document.class_chosen.connect(self.show_draft)
         drafting.changed.connect(self.show_draft)
 
@@ -154,6 +155,22 @@ class CanvasLayers(QObject):
             self._style_outline(key)
         self._style_draft()
 
+    @Slot()
+    def _show_selection(self) -> None:
+        """Draw anew only what was or is selected, unless the rest is hidden."""
+        before, self._marked = self._marked, self._document.selected
+        if self.look.only_selected:
+            self.restyle()
+            return
+        for key in {*before, *self._marked}:
+            self._redraw(key)
+        self.changed.emit()
+
+    def _redraw(self, key: int) -> None:
+        if key in self._crops:
+            self._view.overlay.set(key, self._shape(key))
+            self._style_outline(key)
+
     def select_at(self, position: QPointF, adding: bool) -> None:
         """Select the topmost object at an image position."""
         x, y = int(position.x()), int(position.y())
@@ -197,9 +214,10 @@ class CanvasLayers(QObject):
         refined = draft.object_id if draft is not None else None
         if refined != self._refined:
             # The object taken up again is hidden behind its draft.
-            self._refined = refined
-            self.restyle()
-            return
+            before, self._refined = self._refined, refined
+            for key in (before, refined):
+                if key is not None:
+                    self._redraw(key)
         self._view.overlay.set(DRAFT_KEY, self._draft_shape())
         self._style_draft()
 

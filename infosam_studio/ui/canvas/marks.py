@@ -8,29 +8,36 @@ from PySide6.QtGui import QColor, QPainter, QPainterPath, QPen, QPolygonF
 from PySide6.QtWidgets import QGraphicsItem, QStyleOptionGraphicsItem, QWidget
 
 from infosam_studio.annotation._cv2 import cv2
-from infosam_studio.ui.crops import Crop
+from infosam_studio.ui.crops import EMPTY, Crop
 
 ADD_COLOR = QColor("#1fa971")
 REMOVE_COLOR = QColor("#e5484d")
 BOX_COLOR = QColor("#ffffff")
 SMALL_ENOUGH_TO_REFINE = 400_000
 COMPLEX = 4000
+COARSEST = 6
 
 
-def outline(crop: Crop) -> QPainterPath:
-    """The outline of a mask, with its holes, in image coordinates."""
+def outline(crop: Crop, coarseness: int = 0) -> QPainterPath:
+    """The outline of a mask, with its holes, in image coordinates.
+
+    ``coarseness`` 0 follows every pixel; k leaves out what is smaller than about 2**k pixels.
+    """
     path = QPainterPath()
     path.setFillRule(Qt.FillRule.OddEvenFill)
     if crop.empty:
         return path
     # Three times finer, the contour through pixel centres lies a sixth of a pixel off the edge.
-    factor = 3 if crop.pixels.size < SMALL_ENOUGH_TO_REFINE else 1
+    fine = coarseness == 0 and crop.pixels.size < SMALL_ENOUGH_TO_REFINE
+    factor = 3 if fine else 1
     pixels = crop.pixels.view(np.uint8)
-    if factor > 1:
+    if fine:
         pixels = np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
     found, _ = cv2.findContours(pixels, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     corner = np.array([crop.x0, crop.y0])
     for contour in found:
+        if coarseness:
+            contour = cv2.approxPolyDP(contour, 0.6 * 2.0 ** (coarseness - 1), True)
         points = (contour[:, 0, :] + 0.5) / factor + corner
         path.addPolygon(QPolygonF([QPointF(x, y) for x, y in points.tolist()]))
         path.closeSubpath()
@@ -38,11 +45,15 @@ def outline(crop: Crop) -> QPainterPath:
 
 
 class OutlineItem(QGraphicsItem):
-    """The outline of one mask; a selected one gets a light line beneath."""
+    """The outline of one mask; a selected one gets a light line beneath.
+
+    Its path is made when it is first painted, as fine as the zoom can show.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._path = QPainterPath()
+        self._crop = EMPTY
+        self._paths: dict[int, QPainterPath] = {}
         self._color = QColor("white")
         self._width = 1.5
         self._halo = False
@@ -59,8 +70,10 @@ class OutlineItem(QGraphicsItem):
         dashed: bool = False,
     ) -> None:
         """Outline ``crop``; an empty one draws nothing."""
-        self.prepareGeometryChange()
-        self._path = outline(crop)
+        if crop is not self._crop:
+            self.prepareGeometryChange()
+            self._crop = crop
+            self._paths.clear()
         self.restyle(color, width=width, halo=halo, dashed=dashed)
 
     def restyle(
@@ -71,9 +84,20 @@ class OutlineItem(QGraphicsItem):
         self.update()
 
     def boundingRect(self) -> QRectF:
-        # Pens are cosmetic: at any zoom above 5 % their width stays within this margin.
-        margin = 3.0 if self._path.isEmpty() else 3.0 + 0.02 * self._path.elementCount() ** 0.5
-        return self._path.boundingRect().adjusted(-margin, -margin, margin, margin)
+        if self._crop.empty_quickly:
+            return QRectF()
+        x0, y0, x1, y1 = self._crop.rect
+        # Pens keep their width on the screen: far out, that is many image pixels.
+        margin = 16.0 + 0.02 * max(x1 - x0, y1 - y0)
+        return QRectF(x0 - margin, y0 - margin, x1 - x0 + 2 * margin, y1 - y0 + 2 * margin)
+
+    def _path_at(self, scale: float) -> QPainterPath:
+        level = 0
+        while level < COARSEST and scale < 0.75 * 0.5**level:
+            level += 1
+        if level not in self._paths:
+            self._paths[level] = outline(self._crop, level)
+        return self._paths[level]
 
     def paint(
         self,
@@ -81,22 +105,24 @@ class OutlineItem(QGraphicsItem):
         option: QStyleOptionGraphicsItem,
         widget: QWidget | None = None,
     ) -> None:
+        scale = painter.worldTransform().m11() * painter.device().devicePixelRatio()
+        path = self._path_at(scale)
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        if self._path.elementCount() > COMPLEX:
+        if path.elementCount() > COMPLEX:
             # Wide or smooth strokes of a frayed mask take seconds; hairlines take none.
             painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
             painter.setPen(_pen(self._color, 1.0))
-            painter.drawPath(self._path)
+            painter.drawPath(path)
             return
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, self._halo or self._dashed)
         if self._halo:
             painter.setPen(_pen(QColor(255, 255, 255, 230), self._width + 2.0))
-            painter.drawPath(self._path)
+            painter.drawPath(path)
         pen = _pen(self._color, self._width)
         if self._dashed:
             pen.setDashPattern([4, 3])
         painter.setPen(pen)
-        painter.drawPath(self._path)
+        painter.drawPath(path)
 
 
 def _pen(color: QColor, width: float) -> QPen:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QRectF, Qt
-from PySide6.QtGui import QImage, QPainter
+from PySide6.QtCore import QLineF, QRectF, Qt
+from PySide6.QtGui import QColor, QImage, QPainter, QPen
 from PySide6.QtWidgets import QGraphicsItem, QStyleOptionGraphicsItem, QWidget
 
 from infosam_studio.annotation._cv2 import cv2
@@ -16,6 +16,7 @@ Levels = tuple[NDArray[np.uint8], ...]
 
 SMALLEST_LEVEL = 512
 CRISP_FROM = 2.0
+GRID_FROM = 16.0
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,19 @@ class PictureItem(QGraphicsItem):
             exposed.x() * sx, exposed.y() * sy, exposed.width() * sx, exposed.height() * sy
         )
         painter.drawImage(exposed, image, source, Qt.ImageConversionFlag.NoFormatConversion)
+        if scale >= GRID_FROM:
+            self._draw_grid(painter, exposed)
+
+    def _draw_grid(self, painter: QPainter, exposed: QRectF) -> None:
+        """Thin lines between pixels."""
+        pen = QPen(QColor(128, 128, 128, 70), 1)
+        pen.setCosmetic(True)
+        painter.setPen(pen)
+        x0, x1 = int(exposed.left()), int(exposed.right()) + 1
+        y0, y1 = int(exposed.top()), int(exposed.bottom()) + 1
+        lines = [QLineF(x, y0, x, y1) for x in range(x0, x1 + 1)]
+        lines += [QLineF(x0, y, x1, y) for y in range(y0, y1 + 1)]
+        painter.drawLines(lines)
 
     def _level_for(self, scale: float) -> int:
         level = 0
