@@ -61,7 +61,8 @@ from infosam_studio.segmentation.predictor import Predictor
 __all__ = ["AdaptOptions", "AdaptResult", "ensure_split", "run_adapt"]
 
 VALIDATION_OBJECTS: Final = 12
-# Seconds of training without --minutes, for an encoder of 512 px; larger ones get more.
+# Seconds of training without --minutes on two cores for an encoder of 512 px; larger encoders
+# and a single core get more.
 TRAIN_SECONDS: Final = {"instant": 10.0, "full": 110.0}
 
 
@@ -312,7 +313,9 @@ class _Run:
             self._samples(data), batch=plan.batch, views=plan.views, seed=options.seed
         )
         limited = options.minutes is None and options.epochs is None and plan.recipe == "studio"
-        larger = (int(self.predictor.sam.image_encoder.img_size) / 512) ** 2
+        slower = (int(self.predictor.sam.image_encoder.img_size) / 512) ** 2
+        if self.threads == 1 and self.device.type == "cpu":
+            slower *= 2
         self.state = self._state_file(data)
         return Loop(
             trainer,
@@ -321,7 +324,7 @@ class _Run:
             self.clock,
             self.emit,
             self.state,
-            seconds=TRAIN_SECONDS[options.speed] * larger if limited else None,
+            seconds=TRAIN_SECONDS[options.speed] * slower if limited else None,
             reserve=lambda: self._reserve(data, trainer.student),
         )
 
