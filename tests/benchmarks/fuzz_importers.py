@@ -240,7 +240,9 @@ def check_import(project: Project, format: str, source: Path, options: ImportOpt
     return "read"
 
 
-def fuzz(family: str, minutes: float, seed: int, keep: Path) -> dict[str, Any]:
+def fuzz(
+    family: str, minutes: float, seed: int, keep: Path, most_cases: int = 10**9
+) -> dict[str, Any]:
     """Damage and read for so many minutes; the counts of what happened."""
     formats, reader = FAMILIES[family]
     outcome: Counter[str] = Counter()
@@ -252,7 +254,7 @@ def fuzz(family: str, minutes: float, seed: int, keep: Path) -> dict[str, Any]:
         good = seeds(folder, formats, family)
         project = make_project(folder, "target")
         number = 0
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and number < most_cases:
             number += 1
             rng = random.Random(f"{seed}/{number}")
             case = folder / "case"
