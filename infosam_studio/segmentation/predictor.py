@@ -258,7 +258,8 @@ class Predictor:
         return logits
 
     def _tensor(self, values: NDArray[Any], dtype: torch.dtype = torch.float) -> Tensor:
-        return torch.as_tensor(values, dtype=dtype, device=self.device)
+        # First the type, then the device: Apple's GPUs know no float64.
+        return torch.as_tensor(values).to(dtype).to(self.device)
 
     def _prediction(
         self, frame: geometry.Frame, low_res: Tensor, scores: Tensor, candidates: Candidates
