@@ -38,10 +38,11 @@ class LabelMap:
     palette: dict[int, Rgb]
 
 
-def read_label_map(path: Path, width: int, height: int) -> LabelMap:
+def read_label_map(path: Path, width: int, height: int, *, own: bool = False) -> LabelMap:
     """Read a label map of that size (nothing is decoded before the size is right).
 
-    Raises `BadLabelMap` with the reason where it is none.
+    Raises `BadLabelMap` with the reason where it is none; a photograph taken for one is found
+    out too, unless the map is known to be one of our `own`.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -52,12 +53,15 @@ def read_label_map(path: Path, width: int, height: int) -> LabelMap:
                         f"the label map has {image.size[0]} x {image.size[1]} pixels, "
                         f"the image {width} x {height}"
                     )
-                return _interpret(image)
+                found = _interpret(image)
         except BadLabelMap:
             raise
         # Pillow's readers answer damaged files with nearly any exception there is.
         except Exception as error:
             raise BadLabelMap(f"the label map cannot be read ({type(error).__name__})") from error
+    if not own and _is_photograph(found.values):
+        raise BadLabelMap("this looks like a photograph, not like a label map")
+    return found
 
 
 def _opened(file: io.BufferedReader) -> Image.Image:
@@ -80,7 +84,7 @@ def _interpret(image: Image.Image) -> LabelMap:
         values = np.array(image)
         if palette.get(VOID) == VOID_COLOR:
             values[values == VOID] = 0
-        return LabelMap("index", _plausible(values), palette)
+        return LabelMap("index", values, palette)
     if mode in ("L", "I", "I;16", "I;16B", "I;16L"):
         return _grey(np.asarray(image))
     if mode in ("LA", "La"):
@@ -94,7 +98,6 @@ def _interpret(image: Image.Image) -> LabelMap:
 def _grey(values: NDArray[Any]) -> LabelMap:
     if values.dtype.kind == "i" and values.size and int(values.min()) < 0:
         raise BadLabelMap("the label map has negative values")
-    values = _plausible(values)
     if values.dtype == np.uint8 and values.size and int(values.max()) == VOID:
         # Not sorted out by np.unique: that sorts every pixel.
         present = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
@@ -103,13 +106,12 @@ def _grey(values: NDArray[Any]) -> LabelMap:
     return LabelMap("index", values, {})
 
 
-def _plausible(values: NDArray[Any]) -> NDArray[Any]:
-    """The values, unless there are so many changes that this is a photograph."""
-    if values.size > 4096:
-        changes = np.count_nonzero(values[:, 1:] != values[:, :-1])
-        if changes > 0.6 * values.size and int(values.max()) > 32:
-            raise BadLabelMap("this looks like a photograph, not like a label map")
-    return values
+def _is_photograph(values: NDArray[Any]) -> bool:
+    """Whether so many neighbours differ that these cannot be areas of one value each."""
+    if values.size <= 4096 or int(values.max()) <= 32:
+        return False
+    changes = np.count_nonzero(values[:, 1:] != values[:, :-1])
+    return bool(changes > 0.6 * values.size)
 
 
 def _colors(pixels: NDArray[np.uint8]) -> LabelMap:
@@ -122,7 +124,7 @@ def _colors(pixels: NDArray[np.uint8]) -> LabelMap:
     packed = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
     if pixels.shape[2] == 4:
         packed[pixels[..., 3] == 0] = 0
-    return LabelMap("colors", _plausible(packed.astype(np.int64)), {})
+    return LabelMap("colors", packed.astype(np.int64), {})
 
 
 def _palette(image: Image.Image) -> dict[int, Rgb]:

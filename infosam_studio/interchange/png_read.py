@@ -79,7 +79,7 @@ def objects_of_map(
 ) -> Iterator[Found]:
     """The objects of one map, by the meaning of its values."""
     try:
-        found = label_maps.read_label_map(path, image.width, image.height)
+        found = label_maps.read_label_map(path, image.width, image.height, own=reading.known_file)
         for value, mask in _masks(found, reading, context):
             yield Found(image, _class_name(value, relative, found, reading, context), mask)
     except label_maps.BadLabelMap as error:

@@ -77,7 +77,7 @@ class InstanceWriter:
         label_maps.write_index_png(path, values)
 
     def load(self, path: Path, image: ImageRecord) -> NDArray[Any]:
-        return label_maps.read_label_map(path, image.width, image.height).values
+        return label_maps.read_label_map(path, image.width, image.height, own=True).values
 
     def check(self, job: Job) -> None:
         """Read every map back: each object has to be where nothing above it lies."""
@@ -132,7 +132,7 @@ class SemanticWriter:
             for item, edges in zip(painted, visible(painted), strict=True):
                 by_class.setdefault(item.class_id, []).append(edges)
             path = job.place / (job.names[image.id] + ".png")
-            values = label_maps.read_label_map(path, image.width, image.height).values
+            values = label_maps.read_label_map(path, image.width, image.height, own=True).values
             checked = job.report.checked
             expected = [(c, runs.union(parts)) for c, parts in by_class.items()]
             compare(job, values, [(c, e) for c, e in expected if len(e)])
@@ -197,7 +197,7 @@ class BinaryWriter:
             checked = job.report.checked
             for binary in self._binaries(job, image, objects):
                 path = job.place / binary.name
-                values = label_maps.read_label_map(path, image.width, image.height).values
+                values = label_maps.read_label_map(path, image.width, image.height, own=True).values
                 compare(job, values, [(255, binary.edges)])
             job.report.checked = checked + len(objects)
 

@@ -105,12 +105,12 @@ class VocWriter:
             checked = job.report.checked
             for folder, values in self._values(job, objects, painted).items():
                 path = job.place / folder / f"{job.names[image.id]}.png"
-                pixels = label_maps.read_label_map(path, image.width, image.height).values
+                found = label_maps.read_label_map(path, image.width, image.height, own=True)
                 by_value: dict[int, list[runs.Toggles]] = {}
                 for value, edges in zip(values, left, strict=True):
                     by_value.setdefault(value, []).append(edges)
                 whole = [(v, runs.union(parts)) for v, parts in by_value.items()]
-                compare(job, pixels, [(v, e) for v, e in whole if len(e)])
+                compare(job, found.values, [(v, e) for v, e in whole if len(e)])
             job.report.checked = checked + len(objects)
 
 

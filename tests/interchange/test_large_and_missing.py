@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from label_projects import MakeProject, add, disc
+from label_projects import MakeProject, add, disc, labels
 
 from infosam_studio.errors import StudioError
 from infosam_studio.interchange.exporting import ExportOptions
@@ -82,6 +82,21 @@ def test_a_voc_map_holds_254_objects(make_project: MakeProject, tmp_path: Path) 
     add(project, "a.jpg", *dots)
     report = exporter("voc")(project, tmp_path / "v")
     assert (report.objects, report.different, report.problems.count) == (254, 0, 6)
+
+
+@pytest.mark.parametrize(("format", "back"), [("png", "png"), ("tiff", "tiff")])
+def test_thousands_of_single_pixels_are_no_photograph(
+    make_project: MakeProject, tmp_path: Path, format: str, back: str
+) -> None:
+    sizes = {"a.jpg": (90, 90)}
+    one, two = make_project(sizes, "one"), make_project(sizes, "two")
+    dots = [np.zeros((90, 90), bool) for _ in range(300)]
+    for number, dot in enumerate(dots):
+        dot.ravel()[number::300] = True
+    add(one, "a.jpg", *dots)
+    assert exporter(format)(one, tmp_path / "m").summary == "300 objects on 1 image, 0 different."
+    importer(back)(two, tmp_path / "m")
+    assert labels(two) == labels(one)
 
 
 @pytest.mark.parametrize("format", IMPORTERS)
