@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QSettings, QSize, Qt, QUrl, Signal, Slot
+from PySide6.QtCore import QSettings, Qt, QUrl, Signal, Slot
 from PySide6.QtGui import (
-    QActionGroup,
     QCloseEvent,
     QDesktopServices,
     QDragEnterEvent,
@@ -17,15 +16,13 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QLabel,
     QMainWindow,
-    QSizePolicy,
     QStackedWidget,
     QTabWidget,
-    QToolBar,
-    QToolButton,
 )
 
 from infosam_studio.interchange.reports import ImportReport
 from infosam_studio.ui.actions import Actions
+from infosam_studio.ui.bars import fill_menus, make_rail, make_top_bar
 from infosam_studio.ui.commands import Commands
 from infosam_studio.ui.dialogs.export import ExportChoice, ExportDialog
 from infosam_studio.ui.dialogs.importing import ImportDialog
@@ -75,9 +72,10 @@ class MainWindow(QMainWindow):
         self.setCentralWidget(self._stack)
         self._welcome_toast = Toast(self.welcome)
         self.opener, self.transfer = Opener(self), Transfer(self)
-        self._fill_menus()
-        self.tool_rail = self._make_rail()
-        self.top_bar = self._make_top_bar()
+        self.panels_menu = fill_menus(self, self.actions_)
+        self.tool_rail = make_rail(self, self.actions_)
+        self.image_name = QLabel("")
+        self.top_bar = make_top_bar(self, self.actions_, self.image_name)
         self._connect()
         self._show_welcome()
         self._restore_geometry()
@@ -91,63 +89,6 @@ class MainWindow(QMainWindow):
         self.opener.progress.connect(self._show_progress)
         self.transfer.finished.connect(self._transferred)
         self.transfer.failed.connect(self._not_transferred)
-
-    # bars --------------------------------------------------------------------------------
-
-    def _fill_menus(self) -> None:
-        menus: dict[str, object] = {}
-        for spec in self.actions_.specs():
-            menu = menus.get(spec.group)
-            if menu is None:
-                menu = menus[spec.group] = self.menuBar().addMenu(spec.group)
-            menu.addAction(self.actions_[spec.name])  # type: ignore[attr-defined]
-        self.panels_menu = menus["View"].addMenu("Panels")  # type: ignore[attr-defined]
-
-    def _make_rail(self) -> QToolBar:
-        rail = QToolBar("Tools")
-        rail.setObjectName("tools")
-        rail.setMovable(False)
-        rail.setOrientation(Qt.Orientation.Vertical)
-        rail.setIconSize(QSize(20, 20))
-        group = QActionGroup(self)
-        for spec in self.actions_.specs():
-            if spec.group == "Tools":
-                group.addAction(self.actions_[spec.name])
-                rail.addAction(self.actions_[spec.name])
-        self.addToolBar(Qt.ToolBarArea.LeftToolBarArea, rail)
-        return rail
-
-    def _make_top_bar(self) -> QToolBar:
-        bar = QToolBar("Main")
-        bar.setObjectName("main")
-        bar.setMovable(False)
-        bar.setIconSize(QSize(18, 18))
-        names: tuple[str | None, ...] = ("open", None, "undo", "redo", None, "previous")
-        names += ("next", "next_unfinished", None, "fit", "zoom_object", "hide_masks")
-        for name in names:
-            if name is None:
-                bar.addSeparator()
-            else:
-                bar.addAction(self.actions_[name])
-        self.image_name = QLabel("")
-        self.image_name.setProperty("role", "muted")
-        self.image_name.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        policy = QSizePolicy.Policy
-        self.image_name.setMinimumWidth(40)
-        self.image_name.setSizePolicy(policy.Expanding, policy.Preferred)
-        bar.addWidget(self.image_name)
-        bar.addAction(self.actions_["mark_done"])
-        bar.addSeparator()
-        bar.addAction(self.actions_["adapt"])
-        bar.addSeparator()
-        bar.addAction(self.actions_["toggle_theme"])
-        bar.addAction(self.actions_["export"])
-        for name in ("export", "adapt"):
-            button = bar.widgetForAction(self.actions_[name])
-            if isinstance(button, QToolButton):
-                button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.addToolBar(Qt.ToolBarArea.TopToolBarArea, bar)
-        return bar
 
     def _show_welcome(self) -> None:
         self._stack.setCurrentWidget(self.welcome)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from PySide6.QtCore import QObject, QSettings, Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import QMainWindow, QVBoxLayout, QWidget
@@ -27,6 +26,7 @@ from infosam_studio.ui.inference_messages import (
     SetRegion,
 )
 from infosam_studio.ui.options_bar import OptionsBar
+from infosam_studio.ui.panels.card import gain_in_clicks
 from infosam_studio.ui.panels.classes import ClassesPanel
 from infosam_studio.ui.panels.frame import Panel
 from infosam_studio.ui.panels.history import HistoryPanel
@@ -331,7 +331,7 @@ class Workbench(QObject):
             return
         name = ended.result["adapter"]
         if self.adapting.in_use == name:
-            text = f"{name} is in use: {_in_clicks(ended.result)}"
+            text = f"{name} is in use: {gain_in_clicks(ended.result)}"
             self.toast.tell(text, action="roll_back", label="Roll back")
         else:
             self.toast.tell(f"{name} is not better and stays unused.")
@@ -396,11 +396,3 @@ class Workbench(QObject):
     def focus_canvas(self) -> None:
         """Give the keyboard to the canvas."""
         self.view.setFocus(Qt.FocusReason.OtherFocusReason)
-
-
-def _in_clicks(result: dict[str, Any]) -> str:
-    """The gain in clicks per object, as far as it was measured."""
-    before, after = result.get("before") or {}, result.get("after") or {}
-    if "noc85" in before and "noc85" in after:
-        return f"{before['noc85']:.1f} → {after['noc85']:.1f} clicks per object."
-    return "not compared."

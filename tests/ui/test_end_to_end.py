@@ -61,8 +61,8 @@ def test_from_main_to_export(qtbot: Any, tmp_path: Path, request: pytest.Fixture
         except BaseException as error:
             outcome["error"] = error
         finally:
+            # Ends main() too: a quit() on top would leave its event to the next test's loops.
             window.close()
-            QApplication.quit()
 
     QTimer.singleShot(0, drive)
     assert main(folder) == 0

@@ -16,6 +16,7 @@ BOX_COLOR = QColor("#ffffff")
 SMALL_ENOUGH_TO_REFINE = 400_000
 COMPLEX = 4000
 COARSEST = 6
+MOST_CONTOURS = 1500
 
 
 def outline(crop: Crop, coarseness: int = 0) -> QPainterPath:
@@ -34,6 +35,8 @@ def outline(crop: Crop, coarseness: int = 0) -> QPainterPath:
     if fine:
         pixels = np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
     found, _ = cv2.findContours(pixels, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if len(found) > MOST_CONTOURS:  # a frayed mask: its crumbs cannot be told apart anyway
+        found = tuple(sorted(found, key=len, reverse=True)[:MOST_CONTOURS])
     corner = np.array([crop.x0, crop.y0])
     for contour in found:
         if coarseness:

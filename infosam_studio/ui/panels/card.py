@@ -153,3 +153,11 @@ def figures(result: dict[str, Any]) -> str:
             what += f", gain {interval[0]:+.1f} to {interval[1]:+.1f} (90 %)"
         lines.append(what)
     return "<br>".join(lines)
+
+
+def gain_in_clicks(result: dict[str, Any]) -> str:
+    """The gain in clicks per object, as far as it was measured."""
+    before, after = result.get("before") or {}, result.get("after") or {}
+    if "noc85" in before and "noc85" in after:
+        return f"{before['noc85']:.1f} → {after['noc85']:.1f} clicks per object."
+    return "not compared."
