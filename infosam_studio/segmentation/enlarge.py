@@ -45,8 +45,8 @@ def enlarge(
     first = int(above[0])
     lines = samples[first : int(below[-1]) + 1]
     lines = cv2.resize(lines, (size[1], len(lines)), interpolation=cv2.INTER_LINEAR)
-    lines = np.ascontiguousarray(lines[:, columns])
-    _fill(mask[rows, columns], lines, above - first, below - first, share, threshold)
+    wanted: Logits = np.ascontiguousarray(lines[:, columns], dtype=np.float32)
+    _fill(mask[rows, columns], wanted, above - first, below - first, share, threshold)
     return mask
 
 

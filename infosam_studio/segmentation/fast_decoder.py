@@ -69,7 +69,7 @@ def _masks(upscaling: Any, image: Tensor, weights: Tensor, features: Tensor) -> 
     x = act(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
     x = last(_spread(x, second))
     batch, (height, width) = len(image), features.shape[-2:]
-    planes = x.view(batch, -1, x.shape[-1]) @ weights.transpose(1, 2)
+    planes: Tensor = x.view(batch, -1, x.shape[-1]) @ weights.transpose(1, 2)
     # Position (row, column), then the two steps of enlarging with (row, column) each.
     planes = planes.view(batch, height, width, 2, 2, 2, 2, -1)
     planes = planes.permute(0, 7, 1, 3, 5, 2, 4, 6)
@@ -81,4 +81,4 @@ def _spread(x: Tensor, convolution: Any) -> Tensor:
     weight = convolution.weight  # [C,C',2,2]
     matrix = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0])
     bias = convolution.bias.repeat(4)
-    return F.linear(x, matrix, bias).unflatten(-1, (4, weight.shape[1]))
+    return F.linear(x, matrix, bias).view(*x.shape[:-1], 4, -1)
