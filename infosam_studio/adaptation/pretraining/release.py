@@ -34,7 +34,7 @@ def release(run: Path, target: Path, scores: dict[str, Any] | None = None, notes
     half = {key: value.to(torch.float16).contiguous() for key, value in weights.items()}
     target.mkdir(parents=True, exist_ok=True)
     aside = target / f".{WEIGHTS}.tmp"
-    save_file(half, str(aside), metadata={"architecture": "starter", "format": "pt"})
+    save_file(half, str(aside), metadata={"format": "pt"})
     size = aside.stat().st_size
     if size >= LIMIT_BYTES:
         aside.unlink()
