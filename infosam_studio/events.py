@@ -12,7 +12,8 @@ carries ``seconds``, the time since the start.
                 ``of``, ``losses`` (name to number; only in "train"), ``left`` (seconds or
                 null). At least one every few seconds: it is the heartbeat too.
 ``validation``  ``step``, ``iou`` (mean over the simulated clicks), ``iou_first``, ``best``
-                (bool: the best so far, which is what will be kept)
+                (bool: the best so far, which is what will be kept); ``share`` where weights
+                between the base's and the trained ones were tried at the end
 ``warning``     ``text``, one sentence for the user, and ``code`` (see :class:`WarningCode`)
 ``finished``    the result object of ``adapt --json``, the last line
 ``failed``      ``text``, one sentence, and ``cancelled`` (bool), the last line

@@ -73,6 +73,26 @@ class Student:
             for key, value in own.items():
                 value.copy_(tensors[key])
 
+    def blended(self, tensors: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+        """Weights on the way from the base (0) to ``tensors`` (1).
+
+        A part of the way often keeps what the base can do at a small cost in what was learnt.
+        LoRA counts by its product, so only one of its two matrices is scaled.
+        """
+        base = {
+            key: value.detach().cpu()
+            for key, value in zip(
+                self.decoder_parameters(), self.teacher_decoder.parameters(), strict=True
+            )
+        }
+        out = {}
+        for key, value in tensors.items():
+            if key in base:
+                out[key] = base[key] + share * (value - base[key])
+            else:
+                out[key] = share * value if ".lora_B" in key else value.clone()
+        return out
+
     def base_model(self) -> AbstractContextManager[None]:
         """Within this the encoder is the teacher's."""
         return _nothing()

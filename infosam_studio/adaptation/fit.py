@@ -132,13 +132,17 @@ def fingerprint(*parts: object) -> str:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The outcome: weights by adapter key, the relation module's, and how far it went."""
+    """The outcome: weights by adapter key, the relation module's, and how far it went.
+
+    ``share`` says how far the weights lie from the base's (0) to the trained ones (1).
+    """
 
     tensors: Mapping[str, Tensor]
     relation: Mapping[str, Tensor]
     steps: int
     best: float | None
     seconds: float
+    share: float = 1.0
 
 
 @dataclass
@@ -177,11 +181,12 @@ class Loop:
                     self.resume.save(self.trainer, progress)
                     saved = time.monotonic()
             self._validate_last(progress)
+            share = self._choose_share(progress)
         except Cancelled:
             self.trainer.optimizer.zero_grad(set_to_none=True)
             self.resume.save(self.trainer, progress)
             raise
-        return self._fitted(progress)
+        return self._fitted(progress, share)
 
     def _fraction(self, progress: Progress) -> float:
         """How much of the training is done, by steps or by time, whichever is further."""
@@ -261,10 +266,42 @@ class Loop:
         if self.validator is not None and not self._validates(progress):
             self._validate(progress)
 
-    def _fitted(self, progress: Progress) -> Fitted:
-        tensors = progress.best_tensors or self.trainer.student.tensors()
+    def _choose_share(self, progress: Progress) -> float:
+        """How far to go from the base to the trained weights, by validation where there is one.
+
+        A few steps on a few objects can cost a strong base more than they give it.
+        """
+        shares = self.trainer.plan.shares
+        if self.validator is None or len(shares) < 2 or not progress.best_tensors:
+            return shares[0] if self.validator is None else 1.0
+        student = self.trainer.student
+        best, chosen = progress.best, 1.0
+        for share in shares:
+            if share == 1.0 or not self._affordable():
+                continue
+            student.load(student.blended(progress.best_tensors, share))
+            start = self.clock.spent()
+            score = self.validator.score()
+            better = best is None or score.iou > best
+            data = {"step": progress.step, "iou": score.iou, "iou_first": score.first}
+            self.emit(Event("validation", {**data, "best": better, "share": share}))
+            if better:
+                best, chosen = score.iou, share
+            self.validating = self.clock.spent() - start
+        progress.best = best
+        return chosen
+
+    def _affordable(self) -> bool:
+        left = self.clock.left()
+        return left is None or left - self.reserve() > self.validating
+
+    def _fitted(self, progress: Progress, share: float) -> Fitted:
+        student = self.trainer.student
+        tensors = progress.best_tensors or student.tensors()
+        if share != 1.0:
+            tensors = student.blended(tensors, share)
         relation = progress.best_relation if progress.best_tensors else _state(self.trainer)
-        return Fitted(tensors, relation, progress.step, progress.best, progress.seconds)
+        return Fitted(tensors, relation, progress.step, progress.best, progress.seconds, share)
 
 
 def _state(trainer: Trainer) -> dict[str, Tensor]:

@@ -137,6 +137,7 @@ def finished_manifest(
             "steps": fitted.steps,
             "training_seconds": round(fitted.seconds, 2),
             "best_validation_iou": fitted.best,
+            "share": fitted.share,
             "unproven": data.unproven,
             "gate": None if decision is None else decision.to_json(),
             "skipped": list(data.skipped),

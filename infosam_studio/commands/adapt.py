@@ -29,7 +29,11 @@ def add_parsers(subparsers: Any) -> None:
     parser.add_argument("project", type=Path, metavar="PROJECT", help="project folder")
     parser.add_argument("--model", metavar="M", help="base checkpoint (default: the project's)")
     parser.add_argument("--recipe", choices=("studio", "paper"), default="studio")
-    parser.add_argument("--method", choices=("infosam", "lora", "decoder"), default="infosam")
+    parser.add_argument(
+        "--method",
+        choices=("infosam", "lora", "decoder"),
+        help="default: decoder for instant, infosam for full",
+    )
     parser.add_argument("--speed", choices=("instant", "full"), default=None)
     parser.add_argument("--name", metavar="N", help="name of the new version (default: v1, v2 …)")
     parser.add_argument("--minutes", type=float, metavar="X", help="time for the whole run")
@@ -66,14 +70,14 @@ def adapt(args: argparse.Namespace) -> int | dict[str, Any]:
 
 
 def _options(args: argparse.Namespace) -> AdaptOptions:
-    from infosam_studio.adaptation.plan import AdaptOptions
+    from infosam_studio.adaptation.plan import AdaptOptions, default_method
 
     speed = args.speed or ("full" if args.recipe == "paper" else "instant")
     return AdaptOptions(
         project=args.project,
         model=args.model,
         recipe=args.recipe,
-        method=args.method,
+        method=args.method or default_method(args.recipe, speed),
         speed=speed,
         name=args.name,
         minutes=args.minutes,

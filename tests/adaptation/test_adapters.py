@@ -163,6 +163,24 @@ def test_load_gives_the_weights_back(sam: Any) -> None:
     assert torch.equal(embed(sam), features)
 
 
+@pytest.mark.parametrize("kind", ["decoder", "lora"])
+def test_blending_goes_from_the_base_to_the_student(sam: Any, kind: str) -> None:
+    before = embed(sam)
+    masks = decoded(sam, sam.mask_decoder, before)
+    student = student_of(sam, kind)
+    disturb(student)
+    trained = student.tensors()
+    whole = student.blended(trained, 1.0)
+    for key, value in trained.items():
+        torch.testing.assert_close(whole[key], value, rtol=0, atol=1e-6)
+    student.load(student.blended(trained, 0.0))
+    assert torch.equal(embed(sam), before)
+    assert torch.equal(decoded(sam, student.decoder, before)[0], masks[0])
+    student.load(student.blended(trained, 0.5))
+    assert torch.equal(embed(sam), before) == (kind == "decoder")
+    assert not torch.equal(decoded(sam, student.decoder, before)[0], masks[0])
+
+
 def test_official_initialisation_is_not_the_identity(sam: Any) -> None:
     before = embed(sam)
     make_student(sam, recipe="paper", rank=4, first_block=2, seed=0, official_init=True)

@@ -158,7 +158,8 @@ def train(
         "train_cpu_seconds": round(time.process_time() - cpu, 1),
         "losses": {key: float(np.mean([row[key] for row in last])) for key in last[0]},
     }
-    return in_memory(predictor, student), cost
+    # Without validation objects the app goes this part of the way as well.
+    return in_memory(predictor, student, student.blended(student.tensors(), plan.shares[0])), cost
 
 
 def make_trainer(
@@ -184,7 +185,9 @@ def make_trainer(
     )
 
 
-def in_memory(predictor: Predictor, student: Student) -> AdapterFolder:
+def in_memory(
+    predictor: Predictor, student: Student, tensors: Mapping[str, torch.Tensor]
+) -> AdapterFolder:
     """The trained version as the predictor takes it, without a folder on disk."""
     info = predictor.model.info
     manifest = AdapterManifest(
@@ -194,7 +197,7 @@ def in_memory(predictor: Predictor, student: Student) -> AdapterFolder:
         acts_on_encoder=student.acts_on_encoder,
     )
     folder = AdapterFolder(Path("cell"), manifest)
-    folder.__dict__.update(tensors=student.tensors(), relation={}, config=student.peft_config)
+    folder.__dict__.update(tensors=tensors, relation={}, config=student.peft_config)
     return folder
 
 
