@@ -292,7 +292,7 @@ class _Run:
             return None
         torch.manual_seed(self.options.seed + 1)
         module = RelationModule()
-        path = resource_path("models", "relation.safetensors")
+        path = resource_path("models", "starter_relation.safetensors")
         if self.predictor.model.info.name == "starter" and path.is_file():
             module = load_relation(path)
         return module.to(self.device).train()

@@ -124,7 +124,7 @@ def relation_of(plan: TrainingPlan, predictor: Predictor, seed: int) -> Relation
     if not plan.information:
         return None
     torch.manual_seed(seed + 1)
-    path = resource_path("models", "relation.safetensors")
+    path = resource_path("models", "starter_relation.safetensors")
     fresh = predictor.model.info.architecture != "starter" or not path.is_file()
     return RelationModule() if fresh else load_relation(path)
 
