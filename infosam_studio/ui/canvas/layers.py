@@ -19,6 +19,7 @@ from infosam_studio.ui.drafting import Drafting
 DRAFT_KEY = -1
 HOVER_KEY = -2
 DRAFT_ALPHA = 0.5
+LARGEST_PREVIEW = 2_000_000
 
 
 @dataclass
@@ -261,7 +262,9 @@ class CanvasLayers(QObject):
             self._view.overlay.set(HOVER_KEY, None)
             return
         self._hover_outline.show_crop(crop, color, width=1.6, dashed=True)
-        self._view.overlay.set(HOVER_KEY, Shape(crop, color, 0.18))
+        # Filling half of a huge image at every move would be felt; its outline says enough.
+        small = crop.pixels.size < LARGEST_PREVIEW
+        self._view.overlay.set(HOVER_KEY, Shape(crop, color, 0.18) if small else None)
 
     # looking -----------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ ADD_COLOR = QColor("#1fa971")
 REMOVE_COLOR = QColor("#e5484d")
 BOX_COLOR = QColor("#ffffff")
 SMALL_ENOUGH_TO_REFINE = 400_000
-COMPLEX = 4000
+COMPLEX, COMPLEX_DECORATED = 4000, 800
 COARSEST = 6
 MOST_CONTOURS = 1500
 
@@ -111,7 +111,8 @@ class OutlineItem(QGraphicsItem):
         scale = painter.worldTransform().m11() * painter.device().devicePixelRatio()
         path = self._path_at(scale)
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        if path.elementCount() > COMPLEX:
+        limit = COMPLEX_DECORATED if self._halo or self._dashed else COMPLEX
+        if path.elementCount() > limit:
             # Wide or smooth strokes of a frayed mask take seconds; hairlines take none.
             painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
             painter.setPen(_pen(self._color, 1.0))
