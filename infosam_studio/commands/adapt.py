@@ -32,7 +32,7 @@ def add_parsers(subparsers: Any) -> None:
     parser.add_argument(
         "--method",
         choices=("infosam", "lora", "decoder"),
-        help="default: decoder for instant, infosam for full",
+        default="infosam",
     )
     parser.add_argument("--speed", choices=("instant", "full"), default=None)
     parser.add_argument("--name", metavar="N", help="name of the new version (default: v1, v2 …)")
@@ -70,14 +70,14 @@ def adapt(args: argparse.Namespace) -> int | dict[str, Any]:
 
 
 def _options(args: argparse.Namespace) -> AdaptOptions:
-    from infosam_studio.adaptation.plan import AdaptOptions, default_method
+    from infosam_studio.adaptation.plan import AdaptOptions
 
     speed = args.speed or ("full" if args.recipe == "paper" else "instant")
     return AdaptOptions(
         project=args.project,
         model=args.model,
         recipe=args.recipe,
-        method=args.method or default_method(args.recipe, speed),
+        method=args.method,
         speed=speed,
         name=args.name,
         minutes=args.minutes,
