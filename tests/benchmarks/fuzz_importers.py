@@ -125,7 +125,10 @@ def as_isat(content: dict[str, Any]) -> dict[str, Any]:
 
 def damage_json(data: bytes, rng: random.Random) -> bytes:
     """Replace, drop or repeat parts of the structure."""
-    content = json.loads(data)
+    try:
+        content = json.loads(data)
+    except ValueError:  # a renamed file that is damaged already has taken this one's place
+        return damage_bytes(data, rng)
     for _ in range(rng.randint(1, 6)):
         holder, key = random_place(content, rng)
         if holder is None:
