@@ -137,8 +137,10 @@ class OptionsBar(QFrame):
         self._clicks.setText("1 click" if clicks == 1 else f"{clicks} clicks")
         step = draft.current
         candidates = step.candidates if step is not None else ()
+        # One mask leaves nothing to choose, and a predicted IoU means something only for a choice.
+        several = len(candidates) > 1
         for index, button in enumerate(self._buttons):
-            button.setVisible(index < len(candidates))
+            button.setVisible(several and index < len(candidates))
             if index < len(candidates):
                 self._show_candidate(button, index, candidates[index].score)
         if candidates and step is not None:
@@ -149,5 +151,6 @@ class OptionsBar(QFrame):
         if score != score:  # restored after a crash: the score is not known any more
             button.setText(f"{index + 1}")
             return
+        score = min(max(score, 0.0), 1.0)  # a regression, so it may leave the range of an IoU
         button.setText(f"{index + 1}   {score:.2f}")
         button.setToolTip(f"Candidate {index + 1}: predicted IoU {score:.2f} (Tab for the next)")
