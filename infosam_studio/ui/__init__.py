@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 
-from infosam_studio.ui.singletons import protect_singletons
-
 os.environ["QT_API"] = "pyside6"
 os.environ["PYQTGRAPH_QT_LIB"] = "PySide6"
-protect_singletons()
 
-import PySide6.QtCore  # noqa: E402, F401  (must be imported before any library that guesses)
+import PySide6.QtCore  # noqa: F401  (must be imported before any library that guesses)
