@@ -75,6 +75,9 @@ class Adapting(QObject):
         self._watch.setInterval(5000)
         self._watch.timeout.connect(self._check_alive)
         inference.model_state.connect(self._model_changed)
+        # Undo, deletion and import change what can be learnt from, not only accepting.
+        document.objects_changed.connect(self.changed)
+        document.images_changed.connect(self.changed)
 
     # what there is -----------------------------------------------------------------------
 

@@ -90,6 +90,14 @@ def test_nothing_to_learn_from_is_said(bench: Workbench) -> None:
     assert not bench.model_panel.button.isEnabled()
 
 
+def test_labels_that_were_not_clicked_count_and_can_be_undone(bench: Workbench) -> None:
+    label_everything(bench)
+    assert bench.model_panel.button.isEnabled()
+    for _ in bench.document.images():
+        bench.document.undo()
+    assert not bench.model_panel.button.isEnabled()
+
+
 def test_the_card_speaks_in_clicks(qtbot: Any, bench: Workbench, tmp_path: Path) -> None:
     result = {
         "adapter": "v1",
