@@ -1,7 +1,7 @@
 """Low-resolution logits to a mask at the image's own resolution, quickly, on the CPU.
 
-Upstream enlarges every candidate to floating point pictures of full size. Here only one row
-band at a time exists in floating point, and only where the mask can be: an interpolated value
+Upstream enlarges every candidate to floating point pictures of full size. Here only one row at
+a time exists in floating point, and only where the mask can be: an interpolated value
 exceeds the threshold only between samples of which one does.
 """
 
@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 
 from infosam_studio.annotation._cv2 import cv2
 from infosam_studio.segmentation.geometry import Frame
-
-# Values of one band: 1 MB in fp32, which stays in the processor's cache.
-BAND = 2**18
 
 Logits = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -41,12 +38,12 @@ def enlarge(
         return mask
     rows = _reached(top, height, samples.shape[0], size[0])
     columns = _reached(left, width, samples.shape[1], size[1])
-    above, below, share = _neighbours(rows, samples.shape[0], size[0])
-    first = int(above[0])
-    lines = samples[first : int(below[-1]) + 1]
+    above, share = _before(rows, samples.shape[0], size[0])
+    first, last = int(above[0]), min(int(above[-1]) + 1, len(samples) - 1)
+    lines = samples[first : last + 1]
     lines = cv2.resize(lines, (size[1], len(lines)), interpolation=cv2.INTER_LINEAR)
     wanted: Logits = np.ascontiguousarray(lines[:, columns], dtype=np.float32)
-    _fill(mask[rows, columns], wanted, above - first, below - first, share, threshold)
+    _fill(mask[rows, columns], wanted, above - first, share, threshold)
     return mask
 
 
@@ -75,35 +72,28 @@ def _reached(start: int, count: int, samples: int, pixels: int) -> slice:
     return slice(max(0, first), min(pixels, last))
 
 
-def _neighbours(
-    pixels: slice, samples: int, total: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], Logits]:
-    """For every pixel the samples before and after it, and the share of the latter."""
+def _before(pixels: slice, samples: int, total: int) -> tuple[NDArray[np.intp], Logits]:
+    """For every pixel the sample before it, and the share of the one after that."""
     place = (np.arange(pixels.start, pixels.stop) + 0.5) * (samples / total) - 0.5
     place = np.clip(place, 0, samples - 1)
     before = np.floor(place).astype(np.intp)
-    after = np.minimum(before + 1, samples - 1)
-    return before, after, (place - before).astype(np.float32)
+    return before, (place - before).astype(np.float32)
 
 
 def _fill(
-    mask: Mask,
-    lines: Logits,
-    above: NDArray[np.intp],
-    below: NDArray[np.intp],
-    share: Logits,
-    threshold: float,
+    mask: Mask, lines: Logits, above: NDArray[np.intp], share: Logits, threshold: float
 ) -> None:
-    """Interpolate between lines, band by band, and write where the threshold is exceeded."""
-    width = lines.shape[1]
-    height = min(len(mask), max(1, BAND // width))
-    one, two = np.empty((2, height, width), dtype=np.float32)
-    for start in range(0, len(mask), height):
-        stop = min(start + height, len(mask))
-        a, b = one[: stop - start], two[: stop - start]
-        np.take(lines, above[start:stop], axis=0, out=a, mode="clip")
-        np.take(lines, below[start:stop], axis=0, out=b, mode="clip")
-        b -= a
-        b *= share[start:stop, None]
-        b += a
-        np.greater(b, threshold, out=mask[start:stop])
+    """Interpolate between lines and write where the threshold is exceeded.
+
+    ``a + share * (b - a) > threshold`` is asked as ``share * (b - a) > threshold - a``, so that
+    all pixels between two lines have both sides but one product in common.
+    """
+    step, room, product = np.empty((3, lines.shape[1]), dtype=np.float32)
+    current = -1
+    for row, line, weight in zip(mask, above.tolist(), share, strict=True):
+        if line != current:
+            current = line
+            np.subtract(lines[min(line + 1, len(lines) - 1)], lines[line], out=step)
+            np.subtract(threshold, lines[line], out=room)
+        np.multiply(step, weight, out=product)
+        np.greater(product, room, out=row)
