@@ -23,7 +23,7 @@ import torch
 from infosam_studio.adaptation.pretraining.pool import prepare_pool
 from infosam_studio.adaptation.pretraining.release import release
 from infosam_studio.adaptation.pretraining.scenes import prepare_scenes
-from infosam_studio.adaptation.pretraining.settings import Settings
+from infosam_studio.adaptation.pretraining.settings import Phase, Settings
 from infosam_studio.adaptation.pretraining.training import (
     Run,
     prepared_files,
@@ -48,6 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=0, help="fixed steps instead of minutes")
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
+    parser.add_argument(
+        "--phases",
+        type=_phases,
+        default=defaults.phases,
+        metavar="SHARE:SIZE:IMAGES,...",
+        help="resolution and images per step from a share of the run on (0:256:8,0.5:512:4)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--threads", type=int, default=1, help="of the training process on a CPU")
     parser.add_argument("--workers", type=int, help="data processes (default: 1, many on CUDA)")
@@ -63,6 +70,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser  # fmt: skip
 
 
+def _phases(text: str) -> tuple[Phase, ...]:
+    """Phases from ``SHARE:SIZE:IMAGES,...``, the first from share 0 on."""
+    try:
+        rows = [part.split(":") for part in text.split(",")]
+        phases = tuple(Phase(float(at), int(size), int(images)) for at, size, images in rows)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is not SHARE:SIZE:IMAGES,...") from error
+    shares = [phase.starts_at for phase in phases]
+    if shares[0] != 0 or shares != sorted(shares) or any(p.size % 64 for p in phases):
+        raise argparse.ArgumentTypeError("phases start at 0, rise, and have sizes of 64 n")
+    return phases
+
+
 def _settings(arguments: argparse.Namespace) -> Settings:
     cuda = arguments.device == "cuda" or (arguments.device == "auto" and torch.cuda.is_available())
     spare = max(1, (os.cpu_count() or 2) - 1)
@@ -73,6 +93,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         steps=arguments.steps,
         seed=arguments.seed,
         learning_rate=arguments.learning_rate,
+        phases=arguments.phases,
         device=arguments.device,
         threads=arguments.threads,
         workers=workers,

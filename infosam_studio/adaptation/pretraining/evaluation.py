@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from infosam_studio.adaptation.pretraining.decoding import decode, encode_prompts
+from infosam_studio.adaptation.pretraining.decoding import decode, encode_prompts, mixed_precision
 from infosam_studio.adaptation.pretraining.losses import soft_iou
 from infosam_studio.adaptation.pretraining.samples import Batch, Samples, collate
 from infosam_studio.adaptation.pretraining.steps import Prompts, corrections, first_prompts
@@ -47,13 +47,13 @@ def _image_scores(sam: Any, batch: Batch, rng: np.random.Generator) -> list[floa
     count, device = len(wide), wide.device
     owner = torch.zeros(count, dtype=torch.long, device=device)
     rows = torch.arange(count, device=device)
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         embedding = sam.image_encoder(normalise_pixels(sam, batch.images))
     grid = (embedding.shape[-2], embedding.shape[-1])
 
     def answer(prompts: Prompts, feedback: torch.Tensor | None) -> Any:
         sparse, dense = encode_prompts(sam, prompts.points, prompts.labels, feedback, grid)
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             logits, scores = decode(sam, embedding, sparse, dense, owner)
         return logits, scores, soft_iou(logits, target)
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from infosam_studio.adaptation.pretraining.decoding import decode, encode_prompts
+from infosam_studio.adaptation.pretraining.decoding import decode, encode_prompts, mixed_precision
 from infosam_studio.adaptation.pretraining.losses import soft_iou
 from infosam_studio.adaptation.pretraining.samples import Samples, batches
 from infosam_studio.adaptation.pretraining.steps import first_prompts, normalise
@@ -41,14 +41,14 @@ def collect(sam: Any, samples: Samples, minutes: float, workers: int) -> tuple[T
     end = time.monotonic() + minutes * 60
     with torch.no_grad():
         for batch in batches(samples, 0, IMAGES, workers):
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed_precision(torch.device("cpu")):
                 embedding = sam.image_encoder(normalise(sam, batch.images))
             count = len(batch.targets)
             prompts = first_prompts(batch, torch.zeros(count, dtype=torch.bool))
             grid = (embedding.shape[-2], embedding.shape[-1])
             sparse, dense = encode_prompts(sam, prompts.points, prompts.labels, None, grid)
             owner = torch.arange(count) // PROMPTS
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed_precision(torch.device("cpu")):
                 logits, _ = decode(sam, embedding, sparse, dense, owner)
             ious.append(soft_iou(logits, F.avg_pool2d(batch.targets.float() / 255, 2)))
             if time.monotonic() > end:

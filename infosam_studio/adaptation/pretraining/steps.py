@@ -18,6 +18,7 @@ from infosam_studio.adaptation.pretraining.decoding import (
     decode,
     encode_prompts,
     image_positions,
+    mixed_precision,
 )
 from infosam_studio.adaptation.pretraining.losses import mask_loss, soft_iou
 from infosam_studio.adaptation.pretraining.prompts import corrective_click
@@ -113,7 +114,7 @@ def step(sam: Any, batch: Batch, settings: Settings, rng: np.random.Generator) -
     use_box = torch.from_numpy(rng.random(count) < settings.box_share).to(device)
     long = rng.random() < settings.long_share
     rounds = settings.long_rounds if long else int(rng.integers(2, settings.rounds + 1))
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         embeddings = sam.image_encoder(normalise(sam, batch.images))
     grid = (embeddings.shape[-2], embeddings.shape[-1])
     frames = draw_frames(batch, settings.part_share, rng)
@@ -125,7 +126,7 @@ def step(sam: Any, batch: Batch, settings: Settings, rng: np.random.Generator) -
     for number in range(rounds):
         placed = frames[owner, None, :2] + prompts.points * frames[owner, None, 2:]
         sparse, dense = encode_prompts(sam, placed, prompts.labels, feedback, grid)
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             logits, scores = decode(sam, embeddings, sparse, dense, owner, positions)
         if number == 0:
             part, best, ious = _first_loss(logits, scores, target, use_box)
@@ -167,7 +168,7 @@ def _first_loss(
     least, _ = losses[:, 1:].min(dim=1)
     chosen = 1 + scores[:, 1:].argmax(dim=1)
     shown = losses.gather(1, chosen[:, None])[:, 0]
-    ambiguous = 0.65 * least + 0.35 * shown + 0.35 * losses[:, 0]
+    ambiguous = 0.5 * least + 0.5 * shown + 0.35 * losses[:, 0]
     regression = (scores - ious).square()
     ranked = torch.where(use_box, regression[:, 0], regression.mean(dim=1))
     masks = torch.where(use_box, losses[:, 0], ambiguous)

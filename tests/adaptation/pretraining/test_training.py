@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from infosam_studio.adaptation.pretraining.__main__ import _phases
 from infosam_studio.adaptation.pretraining.cache import save_prepared
-from infosam_studio.adaptation.pretraining.decoding import decode, encode_prompts
+from infosam_studio.adaptation.pretraining.decoding import decode, encode_prompts, mixed_precision
 from infosam_studio.adaptation.pretraining.losses import mask_loss, soft_iou
 from infosam_studio.adaptation.pretraining.prompts import corrective_click
 from infosam_studio.adaptation.pretraining.release import release
@@ -20,6 +22,7 @@ from infosam_studio.adaptation.pretraining.state import STATE_FILE
 from infosam_studio.adaptation.pretraining.textures import RealPatches
 from infosam_studio.adaptation.pretraining.training import Run
 from infosam_studio.errors import StudioError
+from infosam_studio.segmentation.fast_attention import best_precision
 from infosam_studio.segmentation.starter import StarterEncoder, build_starter
 
 SETTINGS = Settings(
@@ -152,3 +155,16 @@ def test_corrective_click_lies_in_the_error() -> None:
         assert target[int(y * 40), int(x * 40)]
         assert not prediction[int(y * 40), int(x * 40)]
     assert corrective_click(target, target, np.random.default_rng(0)) is None
+
+
+def test_phases_from_the_command_line() -> None:
+    assert _phases("0:256:8,0.4:512:4") == (Phase(0.0, 256, 8), Phase(0.4, 512, 4))
+    for wrong in ("", "256:8", "0.1:256:8", "0:256:8,0.9:512:4,0.5:192:8", "0:100:8"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            _phases(wrong)
+
+
+def test_mixed_precision_only_where_the_processor_has_it() -> None:
+    with mixed_precision(torch.device("cpu")):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert (product.dtype == torch.bfloat16) == (best_precision("cpu") == "bf16")
