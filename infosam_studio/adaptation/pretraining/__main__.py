@@ -11,6 +11,7 @@ best weights of a finished run with their manifest.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -67,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
         const=Path("resources/models"),
         help="write the best weights here (default: resources/models) and stop",
     )
-    return parser  # fmt: skip
+    parser.add_argument("--scores", type=Path, help="with --release: what the report wrote")
+    parser.add_argument("--notes", default="", help="with --release: how the weights came about")
+    return parser
 
 
 def _phases(text: str) -> tuple[Phase, ...]:
@@ -133,7 +136,8 @@ def main() -> int:
     arguments = _parser().parse_args()
     try:
         if arguments.release is not None:
-            release(arguments.out, arguments.release)
+            scores = json.loads(arguments.scores.read_text()) if arguments.scores else None
+            release(arguments.out, arguments.release, scores, arguments.notes)
         else:
             _train(arguments)
     except (StudioError, OSError) as error:
