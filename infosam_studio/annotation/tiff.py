@@ -60,48 +60,48 @@ def tiff_layout(path: Path, size: int | None) -> TiffLayout:
     as pages of their own (OME, ImageJ) belong to one page. Reduced copies are no pages.
     """
     with tifffile.TiffFile(path) as tif:
-        found = _series(tif)
+        found = series_of(tif)
         if not found:
             raise ValueError("the file holds no image")
         first = found[0]
         return TiffLayout(
-            sizes=tuple(_size(series) for series in found for _ in range(_stack(series))),
+            sizes=tuple(_size(series) for series in found for _ in range(stack_size(series))),
             mode=f"{first.keyframe.photometric.name.lower()} {first.dtype}",
-            samples=max(series.size // _stack(series) for series in found),
+            samples=max(series.size // stack_size(series) for series in found),
             complete=size is None or all(_is_complete(series, size) for series in found),
         )
 
 
 def _size(series: Any) -> tuple[int, int]:
     shape = dict(zip(series.axes, series.shape, strict=True))
-    turned = _orientation(series.keyframe) in (5, 6, 7, 8)
+    turned = orientation_of(series.keyframe) in (5, 6, 7, 8)
     return (shape["Y"], shape["X"]) if turned else (shape["X"], shape["Y"])
 
 
 def read_tiff(path: Path, page: int) -> Raw:
     """The samples of one page; NeedsPillow for colour spaces that are not taken apart here."""
     with tifffile.TiffFile(path) as tif:
-        for series in _series(tif):
-            count = _stack(series)
+        for series in series_of(tif):
+            count = stack_size(series)
             if page < count:
                 return _read_page(tif, series, page)
             page -= count
     raise IndexError("the file has no such page")
 
 
-def _series(tif: tifffile.TiffFile) -> list[Any]:
+def series_of(tif: tifffile.TiffFile) -> list[Any]:
     """The images of the file: its series with a plane, without thumbnails."""
     found = [s for s in tif.series if "Y" in s.axes and "X" in s.axes and 0 not in s.shape]
     full = [s for s in found if not s.keyframe.is_reduced]
     return full or found
 
 
-def _stack(series: Any) -> int:
+def stack_size(series: Any) -> int:
     """How many pages the series is: the product of every axis but rows, columns and channels."""
     return math.prod(n for a, n in zip(series.axes, series.shape, strict=True) if a not in "YXSC")
 
 
-def _orientation(keyframe: Any) -> int:
+def orientation_of(keyframe: Any) -> int:
     tag = keyframe.tags.get(274)
     return int(tag.value) if tag is not None else 1
 
@@ -119,13 +119,31 @@ def _is_complete(series: Any, size: int) -> bool:
     return True
 
 
+def is_understood(keyframe: Any) -> bool:
+    """Whether a page's colour space is taken apart here; Pillow knows the others better."""
+    photometric = int(keyframe.photometric)
+    if photometric == _YCBCR:
+        return _is_converted(keyframe)
+    return photometric not in (_CMYK, _LAB, _ICCLAB)
+
+
+def _is_converted(keyframe: Any) -> bool:
+    """Whether decoding makes RGB of what is stored as luminance and colour differences."""
+    return int(keyframe.photometric) == _YCBCR and int(keyframe.compression) in _JPEG_COMPRESSIONS
+
+
 def _read_page(tif: tifffile.TiffFile, series: Any, page: int) -> Raw:
     keyframe = series.keyframe
-    photometric = int(keyframe.photometric)
-    converted = photometric == _YCBCR and int(keyframe.compression) in _JPEG_COMPRESSIONS
-    if photometric in (_CMYK, _LAB, _ICCLAB) or (photometric == _YCBCR and not converted):
+    if not is_understood(keyframe):
         raise NeedsPillow(_frame(series, page))
     samples, pixel_samples = _planes(tif, series, page)
+    return raw_of(keyframe, samples, pixel_samples)
+
+
+def raw_of(keyframe: Any, samples: Samples, pixel_samples: int) -> Raw:
+    """Stored samples [H, W, C] as colours and alpha, upright; rows may be given by and by."""
+    photometric = int(keyframe.photometric)
+    converted = _is_converted(keyframe)
     if samples.dtype.kind == "c":
         samples = np.abs(samples)
     alpha, premultiplied = None, False
@@ -147,7 +165,7 @@ def _read_page(tif: tifffile.TiffFile, series: Any, page: int) -> Raw:
     profile = keyframe.tags.get(34675)
     if profile is not None and color and samples.dtype == np.uint8 and samples.shape[2] == 3:
         samples = to_srgb(samples, bytes(profile.value))
-    turn = _orientation(keyframe)
+    turn = orientation_of(keyframe)
     opacity = None if alpha is None else upright(alpha, turn)
     return Raw(upright(samples, turn), color, opacity, premultiplied)
 
