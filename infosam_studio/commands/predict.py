@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from infosam_studio.segmentation.predictor import Predictor
     from infosam_studio.segmentation.prompts import Prompt, Region
 
-# A region is this many times as large as what the prompts enclose.
-REGION_MARGIN = 3.0
-
 
 def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser("predict", help="masks for the prompts of a file, as PNG")
@@ -205,24 +202,18 @@ def _image(
 
 
 def close_region(prompt: Prompt, image_size: tuple[int, ...], encoder_size: int) -> Region | None:
-    """A square around the prompt where the encoder would see the whole image shrunk, else None."""
+    """The part of a large image to look at for this prompt, None for the whole image."""
     import numpy as np
 
+    from infosam_studio.annotation.regions import region_around
+
     height, width = image_size[0], image_size[1]
-    if max(height, width) <= 1.5 * encoder_size:
-        return None
     corners = [prompt.points] if len(prompt.points) else []
     if prompt.box is not None:
         corners.append(prompt.box.reshape(2, 2))
     spread = np.concatenate(corners)
-    low, high = spread.min(axis=0), spread.max(axis=0)
-    side = max(float(encoder_size), REGION_MARGIN * float((high - low).max()))
-    if side >= min(height, width):
-        return None
-    x0, y0 = ((low + high - side) / 2).round().astype(int).tolist()
-    size = int(side)
-    x0, y0 = max(0, min(x0, width - size)), max(0, min(y0, height - size))
-    return x0, y0, x0 + size, y0 + size
+    x0, y0, x1, y1 = (*spread.min(axis=0).tolist(), *spread.max(axis=0).tolist())
+    return region_around((x0, y0, x1, y1), width, height, encoder_size)
 
 
 def _write(

@@ -8,6 +8,7 @@ from typing import Any
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from infosam_studio.annotation.model import ObjectRecord
+from infosam_studio.annotation.regions import covers
 from infosam_studio.errors import StudioError
 from infosam_studio.ui import crops
 from infosam_studio.ui.activity import ActivityClock
@@ -15,7 +16,6 @@ from infosam_studio.ui.crops import Crop
 from infosam_studio.ui.document import Document
 from infosam_studio.ui.draft import Draft, Step, from_json, to_json
 from infosam_studio.ui.inference_messages import Answer, Ask, Region
-from infosam_studio.ui.regions import covers
 from infosam_studio.ui.workers_inference import Inference
 
 SAVE_AFTER_MS = 250

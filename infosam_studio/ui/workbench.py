@@ -8,6 +8,7 @@ from PySide6.QtCore import QObject, QSettings, Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import QMainWindow, QVBoxLayout, QWidget
 
 from infosam_studio.annotation.project import Project
+from infosam_studio.annotation.regions import choose_region
 from infosam_studio.ui.actions import Actions
 from infosam_studio.ui.adapting import Adapting
 from infosam_studio.ui.adjusting import NEUTRAL, Adjuster, Values
@@ -36,7 +37,6 @@ from infosam_studio.ui.panels.look import LookPanel
 from infosam_studio.ui.panels.model import ModelPanel
 from infosam_studio.ui.panels.objects import ObjectsPanel
 from infosam_studio.ui.reading import Reader
-from infosam_studio.ui.regions import choose_region
 from infosam_studio.ui.status import StatusLine
 from infosam_studio.ui.thumbnails import Thumbnails
 from infosam_studio.ui.toast import Toast

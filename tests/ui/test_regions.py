@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from PySide6.QtCore import QRectF
 
+from infosam_studio.annotation.regions import choose_region
 from infosam_studio.ui.main_window import MainWindow
-from infosam_studio.ui.regions import choose_region
 from tests.ui.conftest import click, open_project
 
 SIZES = st.integers(16, 30_000)
