@@ -14,6 +14,7 @@ from infosam_studio.adaptation.pretraining.__main__ import _phases
 from infosam_studio.adaptation.pretraining.cache import save_prepared
 from infosam_studio.adaptation.pretraining.decoding import decode, encode_prompts, mixed_precision
 from infosam_studio.adaptation.pretraining.losses import mask_loss, soft_iou
+from infosam_studio.adaptation.pretraining.optimizers import QuickMuon
 from infosam_studio.adaptation.pretraining.prompts import corrective_click
 from infosam_studio.adaptation.pretraining.release import release
 from infosam_studio.adaptation.pretraining.scenes import make_scene
@@ -168,3 +169,20 @@ def test_mixed_precision_only_where_the_processor_has_it() -> None:
     with mixed_precision(torch.device("cpu")):
         product = torch.ones(2, 2) @ torch.ones(2, 2)
     assert (product.dtype == torch.bfloat16) == (best_precision("cpu") == "bf16")
+
+
+def test_muon_in_fp32_steps_as_pytorchs() -> None:
+    torch.manual_seed(0)
+    start = [torch.randn(shape) for shape in ((8, 24), (24, 8), (8, 24))]
+    made = {}
+    for kind in (torch.optim.Muon, QuickMuon):
+        parameters = [torch.nn.Parameter(value.clone()) for value in start]
+        optimizer = kind(parameters, lr=0.01, adjust_lr_fn="match_rms_adamw", ns_steps=3)
+        for number in range(3):
+            for k, parameter in enumerate(parameters):
+                generator = torch.Generator().manual_seed(10 * number + k)
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            optimizer.step()
+        made[kind] = [p.detach() - s for p, s in zip(parameters, start, strict=True)]
+    for one, two in zip(*made.values(), strict=True):
+        assert (one - two).norm() < 0.02 * one.norm()  # PyTorch rounds to bf16
