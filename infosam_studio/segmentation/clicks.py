@@ -126,13 +126,14 @@ def replay(
     clicks: int = 8,
     multimask_first: bool = True,
     box: bool = True,
+    stop_at: float | None = None,
 ) -> Replay:
     """Click on one object as a careful user would, ``clicks`` times or until it is exact.
 
     ``target`` is bool [H,W] of the whole image. The first click asks for three candidates and
     goes on with the one of best predicted IoU (``multimask_first=False``: one mask, for
     versions that never trained that head); later ones ask for one mask and feed the previous
-    low-resolution logits back.
+    low-resolution logits back. ``stop_at`` is the IoU at which the user is content.
     """
     results = replay_many(
         predictor,
@@ -141,6 +142,7 @@ def replay(
         clicks=clicks,
         multimask_first=multimask_first,
         box=box,
+        stop_at=stop_at,
     )
     return results[0]
 
@@ -153,11 +155,12 @@ def replay_many(
     clicks: int = 8,
     multimask_first: bool = True,
     box: bool = True,
+    stop_at: float | None = None,
 ) -> list[Replay]:
     """`replay` for several objects of one image, their decodes batched click by click."""
     results: list[Replay] = []
     for chunk in _chunks(targets):
-        states = [_ObjectState(target) for target in chunk]
+        states = [_ObjectState(target, stop_at) for target in chunk]
         for number in range(clicks):
             _click_once(predictor, embedding, states, multimask_first and number == 0)
         boxes = _box_ious(predictor, embedding, chunk) if box else [None] * len(chunk)
@@ -176,8 +179,8 @@ def _chunks(targets: Sequence[Mask]) -> Iterator[Sequence[Mask]]:
 class _ObjectState:
     """One object between two simulated clicks."""
 
-    def __init__(self, target: Mask) -> None:
-        self.target = target
+    def __init__(self, target: Mask, stop_at: float | None = None) -> None:
+        self.target, self.stop_at = target, stop_at
         self.mask: Mask = np.zeros(target.shape, dtype=np.bool_)
         self.logits: NDArray[np.float32] | None = None
         self.clicks: list[Click] = []
@@ -186,6 +189,8 @@ class _ObjectState:
 
     def next_prompt(self) -> Prompt | None:
         """The prompt with one more click, or None where nothing is left to correct."""
+        if self.stop_at is not None and self.ious and self.ious[-1] >= self.stop_at:
+            return None
         click = next_click(self.target, self.mask)
         if click is None:
             return None

@@ -194,3 +194,15 @@ def test_many_objects_at_once_equal_one_by_one() -> None:
         assert alone.box_iou == result.box_iou
     assert together[-1].ious == [1.0] * 4
     assert together[-1].box_iou is None
+
+
+def test_a_content_user_stops_clicking() -> None:
+    yy, xx = np.mgrid[:48, :64]
+    target = (yy - 20) ** 2 + (xx - 30) ** 2 <= 12**2
+    full = replay(DiskPredictor((48, 64)), None, target, clicks=6, box=False)
+    assert full.ious[2] > full.ious[1]
+    stopped = replay(
+        DiskPredictor((48, 64)), None, target, clicks=6, box=False, stop_at=full.ious[1]
+    )
+    assert stopped.clicks == full.clicks[:2]
+    assert stopped.ious == [*full.ious[:2], *[full.ious[1]] * 4]
