@@ -11,10 +11,11 @@ Files come from anywhere: no name, size or content may stop the reading of the o
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import json
 import os
 import re
+import stat
 import sys
 import warnings
 from dataclasses import dataclass, replace
@@ -26,10 +27,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from infosam_studio.annotation import dicom
 from infosam_studio.annotation._cv2 import cv2
 from infosam_studio.annotation.icc import convert_profile
-from infosam_studio.annotation.pixels import Raw, View, Window, alpha_of, render, upright
+from infosam_studio.annotation.pixels import Raw, View, alpha_of, render, upright
 from infosam_studio.annotation.tiff import NeedsPillow, is_tiff, read_tiff, tiff_layout
+from infosam_studio.annotation.view_settings import DEFAULT_VIEW as DEFAULT_VIEW
+from infosam_studio.annotation.view_settings import ViewSettings as ViewSettings
 from infosam_studio.errors import StudioError
 
 MAX_PIXELS: Final = 1_000_000_000
@@ -58,6 +62,7 @@ SUFFIXES: Final = frozenset(
         ".ppm",
         ".pbm",
         ".avif",
+        *dicom.SUFFIXES,
     ]
 )
 # Formats that draw, run or fetch something (EPS, PDF, WMF …) are never handed to a decoder.
@@ -88,47 +93,12 @@ class ImageInfo:
     page_sizes: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass(frozen=True)
-class ViewSettings:
-    """How a page becomes the view, where the defaults are overridden.
-
-    ``channels``: one index for grey, three for red, green and blue (-1: black). ``window``: the
-    values shown as 0 and 255, instead of the percentiles.
-    """
-
-    page: int = 0
-    channels: tuple[int, ...] | None = None
-    window: Window | None = None
-
-    def key(self) -> str:
-        """A text that is equal for equal views of a page, "" for the defaults.
-
-        The page is not part of it: image records and embedding identities keep it beside it.
-        """
-        out: dict[str, Any] = {}
-        if self.channels is not None:
-            out["channels"] = list(self.channels)
-        if self.window is not None:
-            out["window"] = [float(v) for v in self.window]
-        return json.dumps(out, separators=(",", ":")) if out else ""
-
-    @classmethod
-    def from_key(cls, key: str, page: int = 0) -> ViewSettings:
-        """The settings whose ``key`` is given, for a page."""
-        values = json.loads(key) if key else {}
-        channels, window = values.get("channels"), values.get("window")
-        return cls(
-            page,
-            None if channels is None else tuple(int(c) for c in channels),
-            None if window is None else (float(window[0]), float(window[1])),
-        )
-
-
-DEFAULT_VIEW: Final = ViewSettings()
-
-
 class _Refused(Exception):
     """A reason of our own not to read a file."""
+
+
+class _Unfit(Exception):
+    """The choice of channels or windows does not fit the file."""
 
 
 def list_images(folder: Path, recursive: bool = True) -> list[Path]:
@@ -150,9 +120,26 @@ def list_images(folder: Path, recursive: bool = True) -> list[Path]:
         found += [
             Path(base, name)
             for name in sorted(names, key=_natural)
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+            if not name.startswith(".") and _is_listed(base, name)
         ]
     return found
+
+
+def _is_listed(folder: str, name: str) -> bool:
+    """Whether a file is taken for an image: by its suffix, or as DICOM, which often has none."""
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in SUFFIXES:
+        return True
+    if suffix and not suffix[1:].isdigit():  # names that are UIDs end with a number
+        return False
+    path = os.path.join(folder, name)
+    try:
+        if not os.path.isfile(path):  # opening a pipe would wait for somebody to write
+            return False
+        with open(path, "rb") as stream:
+            return stream.read(dicom.HEAD)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def natural_order(path: str) -> str:
@@ -174,7 +161,9 @@ def _padded(number: re.Match[str]) -> str:
 
 def content_hash(path: Path) -> str:
     """SHA-256 of the file's bytes, hex; OSError where it cannot be read."""
-    with open(_openable(path), "rb") as stream:
+    if not stat.S_ISREG(os.stat(openable(path)).st_mode):
+        raise OSError(errno.EINVAL, "it is no ordinary file", str(path))
+    with open(openable(path), "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -191,13 +180,19 @@ def probe_image(path: Path) -> ImageInfo:
 
 def _probe(path: Path, *, to_the_end: bool = True) -> tuple[ImageInfo, bool]:
     """The header, and whether the file seems whole (if not ``to_the_end``: nobody asks)."""
-    with open(_openable(path), "rb") as stream:
-        head = stream.read(16)
+    if not stat.S_ISREG(os.stat(openable(path)).st_mode):  # opening a pipe would wait for ever
+        raise _Refused("it is no ordinary file")
+    with open(openable(path), "rb") as stream:
+        head = stream.read(dicom.HEAD)
         size = os.fstat(stream.fileno()).st_size
         if not head:
             raise _Refused("the file is empty")
+        if dicom.is_dicom(path, head):
+            found = dicom.dicom_layout(openable(path))
+            _check_size(found.width, found.height, found.samples)
+            return ImageInfo(path, found.width, found.height, found.frames, found.mode), True
         if is_tiff(head):
-            layout = tiff_layout(_openable(path), size if to_the_end else None)
+            layout = tiff_layout(openable(path), size if to_the_end else None)
             for width, height in set(layout.sizes):
                 _check_size(width, height, layout.samples)
             (width, height), pages = layout.sizes[0], len(layout.sizes)
@@ -263,14 +258,10 @@ def read_image(path: Path, settings: ViewSettings = DEFAULT_VIEW) -> View:
     """The view of one page: uint8 [H, W, 3], RGB, upright, C-contiguous; ImageError otherwise."""
     try:
         raw = _decode(path, settings.page)
-        wanted = settings.channels or ()
-        if settings.channels is not None and len(wanted) not in (1, 3):
-            raise _Refused("a view shows one channel or three")
-        if any(channel >= raw.samples.shape[2] for channel in wanted):
-            raise _Refused(f"it has only {raw.samples.shape[2]} channels")
-        return render(raw, settings.channels, settings.window)
+        check_view(raw, settings)
+        return render(raw, settings)
     except Exception as error:
-        raise _error(path, error) from error
+        raise image_error(path, error) from error
 
 
 def read_raw(path: Path, page: int = 0) -> npt.NDArray[Any]:
@@ -281,17 +272,30 @@ def read_raw(path: Path, page: int = 0) -> npt.NDArray[Any]:
     try:
         return _decode(path, page).samples
     except Exception as error:
-        raise _error(path, error) from error
+        raise image_error(path, error) from error
 
 
-def _error(path: Path, error: Exception) -> ImageError:
+def check_view(raw: Raw, settings: ViewSettings) -> None:
+    """Raise what `image_error` explains where the channels cannot be shown as chosen."""
+    if problem := settings.problem(raw.samples.shape[2]):
+        raise _Unfit(problem)
+
+
+def image_error(path: Path, error: Exception) -> ImageError:
+    """What went wrong with a file, in one sentence for the person."""
+    if isinstance(error, ImageError):
+        return error
+    if isinstance(error, _Unfit):
+        return ImageError(
+            f"{path.name} cannot be shown as chosen: {error}. Choose other channels for it."
+        )
     return ImageError(
         f"{path.name} cannot be read: {_reason(error)}. Replace the file or leave it out."
     )
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, _Refused):
+    if isinstance(error, (_Refused, dicom.DicomError)):
         return str(error)
     if isinstance(error, UnidentifiedImageError):
         return "this is not an image of a known format"
@@ -309,16 +313,23 @@ def _reason(error: Exception) -> str:
     return f"the file is damaged ({detail})"
 
 
-def _decode(path: Path, page: int) -> Raw:
-    info, _ = _probe(path, to_the_end=False)  # the header is checked before anything is decoded
+def check_header(path: Path, page: int) -> None:
+    """Before anything is decoded: raise where the header claims too much or has no such page."""
+    info, _ = _probe(path, to_the_end=False)
     if not 0 <= page < info.pages:
         raise _Refused(f"it has no page {page + 1}, only {info.pages}")
-    with open(_openable(path), "rb") as stream:
-        head = stream.read(32)
+
+
+def _decode(path: Path, page: int) -> Raw:
+    check_header(path, page)
+    with open(openable(path), "rb") as stream:
+        head = stream.read(dicom.HEAD)
         stream.seek(0)
+        if dicom.is_dicom(path, head):
+            return dicom.read_dicom(openable(path), page)
         if is_tiff(head):
             try:
-                return read_tiff(_openable(path), page)
+                return read_tiff(openable(path), page)
             except NeedsPillow as found:
                 return _decode_pillow(stream, found.frame)
         if head[:8] == _PNG_MAGIC and head[24] == 16:
@@ -382,7 +393,7 @@ def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]
     return image.convert("RGB"), None
 
 
-def _openable(path: Path) -> Path:
+def openable(path: Path) -> Path:
     """The path in the form Windows needs for names beyond 260 characters; elsewhere unchanged."""
     if sys.platform == "win32":
         text = os.path.abspath(path)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from infosam_studio.annotation.view_settings import DEFAULT_VIEW, ViewSettings, Window
+
 View = npt.NDArray[np.uint8]
 Samples = npt.NDArray[Any]
-Window = tuple[float, float]
 
 WINDOW_PERCENTILES = (0.1, 99.9)
 _SAMPLE_PIXELS = 4_000_000  # enough for a stable 0.1 percentile, few enough to sort quickly
@@ -23,13 +24,16 @@ class Raw:
 
     ``samples`` is [H, W, C] in the file's own type, already upright; ``color`` says that the
     first three channels are red, green and blue; ``alpha`` is [H, W] in 0..1 (float32), or None
-    where everything is opaque; ``premultiplied`` that the colours already carry it.
+    where everything is opaque; ``premultiplied`` that the colours already carry it. ``window``
+    is what the file itself asks for; ``inverted`` shows its smallest values white.
     """
 
     samples: Samples
     color: bool
     alpha: npt.NDArray[np.float32] | None = None
     premultiplied: bool = False
+    window: Window | None = None
+    inverted: bool = False
 
 
 def upright(pixels: Samples, orientation: int) -> Samples:
@@ -51,66 +55,126 @@ def default_channels(raw: Raw) -> tuple[int, ...]:
     return (0, 1, -1) if count == 2 else (0, 1, 2)
 
 
-def auto_window(samples: Samples) -> Window:
-    """The values shown as black and white: percentiles 0.1 and 99.9 of the finite values.
+def sample_step(height: int, width: int) -> int:
+    """Every how manieth row and column of an image decides about its automatic window."""
+    return max(1, int(np.ceil(np.sqrt(height * width / _SAMPLE_PIXELS))))
+
+
+def auto_window(
+    samples: Samples, percentiles: Window = WINDOW_PERCENTILES, step: int | None = None
+) -> Window:
+    """The values shown as black and white: percentiles of the finite values.
 
     Taken over every k-th row and column, k so that at most 4 million values are looked at:
     the same values for the same image, everywhere. Where the two are equal (nearly all pixels
     alike) the smallest and largest values are taken; where these are equal too, everything
     is black.
     """
-    step = max(1, int(np.ceil(np.sqrt(samples.shape[0] * samples.shape[1] / _SAMPLE_PIXELS))))
+    if step is None:
+        step = sample_step(*samples.shape[:2])
     values = samples[::step, ::step].reshape(-1)
     if values.dtype.kind == "f":
         values = values[np.isfinite(values)]
     if values.size == 0:
         return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(values.astype(np.float64), WINDOW_PERCENTILES))
+    low, high = (float(v) for v in np.percentile(values.astype(np.float64), percentiles))
     if not high > low:
         low, high = float(values.min()), float(values.max())
     return low, high
 
 
-def render(raw: Raw, channels: tuple[int, ...] | None, window: Window | None) -> View:
+def render(raw: Raw, settings: ViewSettings = DEFAULT_VIEW) -> View:
     """The 8-bit RGB view [H, W, 3], C-contiguous.
 
-    8-bit data is shown as it is. Other data (and 8-bit data where ``window`` is given) is mapped
+    8-bit data is shown as it is. Other data (and 8-bit data where a window is given) is mapped
     linearly from its window to 0..255: one window for the three channels of a colour image,
-    so that its colours hold, and one for each channel otherwise.
+    so that its colours hold, and one for each channel otherwise. ``settings`` fit the image.
     """
-    chosen = default_channels(raw) if channels is None else channels
+    chosen = settings.channels if settings.channels is not None else default_channels(raw)
     samples = raw.samples
-    direct = samples.dtype == np.uint8 and window is None
-    common = window
-    if common is None and not direct and raw.color and channels is None:
-        common = auto_window(samples[:, :, :3])
+    windows = _windows(raw, settings, chosen)
     height, width = samples.shape[:2]
     out = np.zeros((height, width, 3), np.uint8)
-    if len(chosen) == 1:
-        out[:] = _eight_bits(samples[:, :, chosen[0]], common, direct)[:, :, None]
-    elif direct and chosen == (0, 1, 2) and samples.shape[2] == 3:
+    if settings.colors is not None:
+        _mix(out, raw, chosen, windows, settings.colors)
+    elif len(chosen) == 1:
+        out[:] = _eight_bits(raw, chosen[0], windows[0])[:, :, None]
+    elif windows == (None,) * 3 and chosen == (0, 1, 2) and samples.shape[2] == 3:
         out[:] = samples
     else:
         for position, channel in enumerate(chosen[:3]):
             if channel >= 0:
-                out[:, :, position] = _eight_bits(samples[:, :, channel], common, direct)
+                out[:, :, position] = _eight_bits(raw, channel, windows[position])
     if raw.alpha is not None:
         _lay_on_white(out, raw.alpha, raw.premultiplied)
     return out
 
 
-def _eight_bits(values: Samples, window: Window | None, direct: bool) -> View:
-    if direct:
-        return values
-    low, high = auto_window(values) if window is None else window
+def fixed_view(sampled: Raw, settings: ViewSettings) -> ViewSettings:
+    """``settings`` with every automatic choice made, from the image's sampled rows and columns.
+
+    ``sampled`` holds every `sample_step`-th row and column: what `render` makes of a band of
+    the image with these settings is what it makes of the whole image with ``settings``.
+    """
+    chosen = settings.channels if settings.channels is not None else default_channels(sampled)
+    windows = _windows(sampled, settings, chosen, step=1)
+    return replace(settings, channels=chosen, windows=windows, window=None, percentiles=None)
+
+
+def _windows(
+    raw: Raw, settings: ViewSettings, chosen: tuple[int, ...], step: int | None = None
+) -> tuple[Window | None, ...]:
+    """The window of each chosen channel; None where its values are shown as they are."""
+    samples, percentiles = raw.samples, settings.percentiles
+    common = settings.window or (raw.window if percentiles is None else None)
+    direct = samples.dtype == np.uint8 and common is None and percentiles is None
+    wanted = percentiles or WINDOW_PERCENTILES
+    if common is None and not direct and raw.color and settings.channels is None:
+        common = auto_window(samples[:, :, :3], wanted, step)
+    own = settings.windows or (None,) * len(chosen)
+    found: list[Window | None] = []
+    for channel, window in zip(chosen, own, strict=True):
+        if window is None and common is None and not direct and channel >= 0:
+            window = auto_window(samples[:, :, channel], wanted, step)
+        found.append(window or common)
+    return tuple(found)
+
+
+def _mix(
+    out: View,
+    raw: Raw,
+    chosen: tuple[int, ...],
+    windows: tuple[Window | None, ...],
+    colors: tuple[str, ...],
+) -> None:
+    """Channels as lights of their colours, added up; too bright is as bright as can be."""
+    for channel, window, color in zip(chosen, windows, colors, strict=True):
+        if channel < 0:
+            continue
+        grey = _eight_bits(raw, channel, window)
+        for position in range(3):
+            part = int(color[1 + 2 * position : 3 + 2 * position], 16)
+            if part:
+                table = np.round(np.arange(256) * (part / 255.0)).astype(np.uint8)
+                light = np.take(table, grey)
+                room = 255 - out[:, :, position]
+                out[:, :, position] += np.minimum(light, room)
+
+
+def _eight_bits(raw: Raw, channel: int, window: Window | None) -> View:
+    """One channel [H, W] as 0..255; with None its 8-bit values as they are."""
+    values = raw.samples[:, :, channel]
+    if window is None:
+        return np.asarray(255 - values if raw.inverted else values, np.uint8)
+    low, high = window
     if values.dtype in (np.uint8, np.uint16):
         table = _scale(np.arange(np.iinfo(values.dtype).max + 1), low, high)
-        return np.take(table, values)
+        return np.take(255 - table if raw.inverted else table, values)
     out = np.empty(values.shape, np.uint8)
     rows = max(1, _BLOCK_PIXELS // max(1, values.shape[1]))
     for top in range(0, values.shape[0], rows):
         out[top : top + rows] = _scale(values[top : top + rows], low, high)
-    return out
+    return np.asarray(255 - out if raw.inverted else out, np.uint8)
 
 
 def _scale(values: Samples, low: float, high: float) -> View:
