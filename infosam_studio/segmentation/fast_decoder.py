@@ -30,6 +30,27 @@ def decode(
     ``features`` and ``position`` [1,C,h,w], ``sparse`` [B,T,C], ``dense`` [B,C,h,w] (an expanded
     view where no mask is fed back); K is 3 with ``multimask``, else 1.
     """
+    masks, scores, _ = decode_tokens(
+        decoder,
+        features=features,
+        position=position,
+        sparse=sparse,
+        dense=dense,
+        multimask=multimask,
+    )
+    return masks, scores
+
+
+def decode_tokens(
+    decoder: Any,
+    *,
+    features: Tensor,
+    position: Tensor,
+    sparse: Tensor,
+    dense: Tensor,
+    multimask: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`decode`, and the mask tokens [B,K,C] after the transformer: what each mask is of."""
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
     shared = dense.stride(0) == 0 or len(dense) == 1
@@ -40,7 +61,8 @@ def decode(
     weights = [decoder.output_hypernetworks_mlps[n](queries[:, 1 + n]) for n in wanted]
     masks = _masks(decoder.output_upscaling, image, torch.stack(weights, dim=1), features)
     scores = decoder.iou_prediction_head(queries[:, 0])
-    return masks, scores[:, wanted.start : wanted.stop]
+    columns = slice(wanted.start, wanted.stop)
+    return masks, scores[:, columns], queries[:, 1:][:, columns]
 
 
 def _as_tokens(maps: Tensor) -> Tensor:

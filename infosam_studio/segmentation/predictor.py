@@ -214,12 +214,19 @@ class Predictor:
 
         All prompts must have the same number of points, and all or none a box and a mask.
         """
+        low_res, scores, _ = self.decode_tokens(embedding, prompts, multimask=multimask)
+        return low_res, scores
+
+    def decode_tokens(
+        self, embedding: Embedding, prompts: Sequence[Prompt], *, multimask: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`decode`, and the mask token [B,K,C] of every candidate: what the mask is of."""
         points, boxes, masks = self._prompt_tensors(_frame(embedding), prompts)
         with torch.inference_mode():
             sparse, dense = self.sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
             if self._dense_pe is None:
                 self._dense_pe = self.sam.prompt_encoder.get_dense_pe()
-            low_res, scores = fast_decoder.decode(
+            low_res, scores, tokens = fast_decoder.decode_tokens(
                 self.sam.mask_decoder,
                 features=embedding.features,
                 position=self._dense_pe,
@@ -227,7 +234,7 @@ class Predictor:
                 dense=dense,
                 multimask=multimask,
             )
-        return low_res.clone(), scores.clone()
+        return low_res.clone(), scores.clone(), tokens.clone()
 
     def _prompt_tensors(
         self, frame: geometry.Frame, prompts: Sequence[Prompt]
