@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from infosam_studio.segmentation.precision import FullSequential, in_full
 from infosam_studio.segmentation.upstream import segment_anything_modules
 
 # Scores of one piece: 4 MB in fp32.
@@ -124,7 +125,7 @@ class FastPatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,3,S,S] -> [B,S/16,S/16,C]."""
-        return cast(Tensor, self.proj(x)).permute(0, 2, 3, 1).contiguous()
+        return in_full(self.proj, x).permute(0, 2, 3, 1).contiguous()
 
 
 def prepare(encoder: nn.Module) -> torch.memory_format:
@@ -145,12 +146,22 @@ def install(encoder: nn.Module) -> int:
 
     Other architectures are left alone: theirs is fused already. Doing it twice is harmless.
     """
-    return _exchange(encoder, _upstream_classes())
+    changed = _exchange(encoder, _upstream_classes())
+    if changed:
+        _set_class(encoder.neck, FullSequential)
+    return changed
 
 
 def uninstall(encoder: nn.Module) -> int:
     """Give every layer its own class back; returns how many attentions changed."""
-    return _exchange(encoder, {fast: plain for plain, fast in _upstream_classes().items()})
+    changed = _exchange(encoder, {fast: plain for plain, fast in _upstream_classes().items()})
+    if changed:
+        _set_class(encoder.neck, nn.Sequential)
+    return changed
+
+
+def _set_class(module: Any, cls: type) -> None:
+    module.__class__ = cls
 
 
 def _exchange(encoder: nn.Module, classes: Mapping[type, type]) -> int:

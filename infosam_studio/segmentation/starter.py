@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from infosam_studio.segmentation.precision import in_full
 from infosam_studio.segmentation.upstream import segment_anything_modules
 
 IMAGE_SIZE = 512
@@ -132,10 +133,10 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[B,3,S,S] normalised -> tokens [B,S/16,S/16,C], skip [B,256,S/16,S/16]."""
-        fine = self.stage4(self.patch(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        mid = self.stage8(self.down8(fine).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        tokens = self.down16(mid).permute(0, 2, 3, 1)
-        return tokens, self.skip4(fine) + self.skip8(mid)
+        fine = self.stage4(in_full(self.patch, x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        mid = self.stage8(in_full(self.down8, fine).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        tokens = in_full(self.down16, mid).permute(0, 2, 3, 1)
+        return tokens, in_full(self.skip4, fine) + in_full(self.skip8, mid)
 
 
 class Neck(nn.Module):
@@ -151,8 +152,8 @@ class Neck(nn.Module):
 
     def forward(self, tokens: Tensor, skip: Tensor) -> Tensor:
         """tokens [B,h,w,C], skip [B,256,h,w] -> [B,256,h,w]."""
-        x = self.lateral(self.norm(tokens)) + skip.permute(0, 2, 3, 1)
-        y = self.mix(self.mix_norm(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = in_full(self.lateral, self.norm(tokens)) + skip.permute(0, 2, 3, 1)
+        y = in_full(self.mix, self.mix_norm(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return cast(Tensor, self.out_norm(x + F.relu(y)).permute(0, 3, 1, 2))
 
 

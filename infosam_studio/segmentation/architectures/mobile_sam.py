@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from infosam_studio.segmentation.precision import FullSequential, in_full
 from infosam_studio.segmentation.upstream import segment_anything_modules
 
 IMAGE_SIZE = 1024
@@ -47,7 +48,7 @@ class Stem(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.seq = nn.Sequential(
+        self.seq = FullSequential(
             ConvNorm(3, width // 2, 3, stride=2),
             nn.GELU(),
             ConvNorm(width // 2, width, 3, stride=2),
@@ -85,7 +86,7 @@ class Merging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,C,H,W] -> [B,C',H/stride,W/stride]."""
-        return cast(Tensor, self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x))))))
+        return in_full(self.conv3, F.gelu(self.conv2(F.gelu(self.conv1(x)))))
 
 
 class WindowAttention(nn.Module):
@@ -147,7 +148,7 @@ class AttentionBlock(nn.Module):
         """[B,C,H,W] -> the same shape."""
         tokens = x.permute(0, 2, 3, 1)
         tokens = tokens + self._in_windows(tokens)
-        tokens = self.local_conv(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        tokens = in_full(self.local_conv, tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return cast(Tensor, tokens + self.mlp(tokens)).permute(0, 3, 1, 2)
 
     def _in_windows(self, x: Tensor) -> Tensor:
@@ -188,7 +189,7 @@ class TinyViT(nn.Module):
         self.norm_head = nn.LayerNorm(WIDTHS[-1])
         self.head = nn.Linear(WIDTHS[-1], CLASSES)
         norm = segment_anything_modules().LayerNorm2d
-        self.neck = nn.Sequential(
+        self.neck = FullSequential(
             nn.Conv2d(WIDTHS[-1], CHANNELS, 1, bias=False),
             norm(CHANNELS),
             nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False),
