@@ -25,7 +25,9 @@ from infosam_studio.annotation.document_rules import (
 )
 from infosam_studio.annotation.edits import Change, Edit
 from infosam_studio.annotation.history import (
+    ROW_CHANGES,
     HistoryEntry,
+    Step,
     commit,
     go_to,
     redo,
@@ -171,14 +173,18 @@ class Document:
             self._commit(db, Edit(f"Merge classes into {target.name}", tuple(changes)))
 
     def delete_class(self, class_id: int) -> None:
-        """Delete a class with all its objects, as one edit."""
+        """Delete a class with all its objects, as one step."""
         with self._store.transaction() as db:
             record = class_from_row(get_row(db, "classes", class_id))
-            rows = db.execute(_OBJECTS + " WHERE class_id = ?", (class_id,))
-            changes = [_removal(row) for row in rows.fetchall()]
-            changes += emptied(db, changes)
-            changes.append(Change("classes", class_id, class_row(record), None))
-            self._commit(db, Edit(f"Delete class {record.name}", tuple(changes)))
+            name = f"Delete class {record.name}"
+            some = f"{_OBJECTS} WHERE class_id = ? LIMIT {ROW_CHANGES}"
+            with self._step(name, db):
+                while rows := db.execute(some, (class_id,)).fetchall():
+                    changes = [_removal(row) for row in rows]
+                    changes += emptied(db, changes)
+                    self._commit(db, Edit(name, tuple(changes)))
+                gone = Change("classes", class_id, class_row(record), None)
+                self._commit(db, Edit(name, (gone,)))
 
     # Objects
 
@@ -291,11 +297,20 @@ class Document:
         with self._store.transaction() as db:
             if self._bulk is not None:
                 raise RuntimeError("a bulk edit cannot hold another")
-            self._bulk = _Bulk(name, next_id(db, "history") - 1)
-            try:
+            with self._step(name, db):
                 yield
-            finally:
-                self._bulk = None
+
+    @contextmanager
+    def _step(self, name: str, db: sqlite3.Connection) -> Iterator[None]:
+        """Make what is committed within one step, part of the bulk edit where one is under way."""
+        if self._bulk is not None:
+            yield
+            return
+        self._bulk = _Bulk(name, next_id(db, "history") - 1)
+        try:
+            yield
+        finally:
+            self._bulk = None
 
     def _commit(self, db: sqlite3.Connection, edit: Edit) -> None:
         bulk = self._bulk
@@ -305,20 +320,20 @@ class Document:
             earlier = db.execute("SELECT 1 FROM history WHERE id > ? LIMIT 1", (bulk.after,))
             commit(db, Edit(bulk.name, edit.changes), continues=earlier.fetchone() is not None)
 
-    def undo(self) -> Edit | None:
-        """Take back the newest edit that holds; returns it, or None where there is none."""
+    def undo(self) -> Step | None:
+        """Take back the newest step that holds; returns it, or None where there is none."""
         with self._store.transaction() as db:
             return undo(db)
 
-    def redo(self) -> Edit | None:
-        """Make the oldest edit taken back again; returns it, or None where there is none."""
+    def redo(self) -> Step | None:
+        """Make the oldest step taken back again; returns it, or None where there is none."""
         with self._store.transaction() as db:
             return redo(db)
 
-    def go_to(self, entry_id: int) -> list[Edit]:
-        """Undo or redo until ``entry_id`` is the newest edit that holds (0: none holds).
+    def go_to(self, entry_id: int) -> list[Step]:
+        """Undo or redo until ``entry_id`` is the newest step that holds (0: none holds).
 
-        Returns the edits taken back or made again, in that order, all in one transaction.
+        Returns the steps taken back or made again, in that order, all in one transaction.
         """
         with self._store.transaction() as db:
             return go_to(db, entry_id)

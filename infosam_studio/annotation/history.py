@@ -1,6 +1,8 @@
 """The history: edits carried out on the tables, entered, taken back and made again.
 
-All functions work within the caller's transaction.
+All functions work within the caller's transaction. A step of any size is read and carried out a
+row of the history at a time, and no row holds more than ``ROW_CHANGES`` changes, so that taking
+back the import of 200,000 objects needs no more memory than that of a thousand.
 """
 
 from __future__ import annotations
@@ -8,9 +10,12 @@ from __future__ import annotations
 import sqlite3
 import time
 from dataclasses import dataclass
+from typing import Final
 
 from infosam_studio.annotation.edits import Change, Edit, EditConflict
 from infosam_studio.annotation.schema import DOCUMENT_COLUMNS
+
+ROW_CHANGES: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,55 @@ class HistoryEntry:
     undone: bool
 
 
+@dataclass(frozen=True)
+class Step:
+    """What was taken back or made again: its name, and what it touched.
+
+    ``images`` are the images whose objects or own fields changed, ``changes`` counts rows.
+    """
+
+    name: str
+    changes: int
+    images: frozenset[int]
+    classes: bool = False
+
+    @property
+    def image_id(self) -> int | None:
+        """The image it is about, None where it is about several or none."""
+        return next(iter(self.images)) if len(self.images) == 1 else None
+
+
+class _Summary:
+    """Adds up what the rows of a step do, without keeping them."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+        self.images: set[int] = set()
+        self.classes = False
+
+    def add(self, db: sqlite3.Connection, edit: Edit) -> None:
+        """Look at one row, before it is carried out or afterwards."""
+        self.changes += len(edit.changes)
+        for change in edit.changes:
+            if change.table == "classes":
+                self.classes = True
+            elif change.table == "images":
+                self.images.add(change.key)
+            else:
+                for side in (change.before, change.after):
+                    if side is not None and "image_id" in side:
+                        self.images.add(int(side["image_id"]))
+                if "image_id" not in (change.after or change.before or {}):
+                    found = db.execute("SELECT image_id FROM objects WHERE id = ?", (change.key,))
+                    self.images.update(int(row[0]) for row in found)
+
+    def step(self, name: str | None) -> Step | None:
+        """The step of that name; None where nothing was added."""
+        if name is None:
+            return None
+        return Step(name, self.changes, frozenset(self.images), self.classes)
+
+
 def commit(db: sqlite3.Connection, edit: Edit, *, continues: bool = False) -> None:
     """Make the edit and enter it in the history; edits without changes leave no trace.
 
@@ -32,10 +86,12 @@ def commit(db: sqlite3.Connection, edit: Edit, *, continues: bool = False) -> No
         return
     _make(db, edit)
     db.execute("DELETE FROM history WHERE undone = 1")
-    db.execute(
-        "INSERT INTO history (name, changes, created, continues) VALUES (?, ?, ?, ?)",
-        (edit.name, edit.to_json(), time.time(), int(continues)),
-    )
+    for start in range(0, len(edit.changes), ROW_CHANGES):
+        part = Edit(edit.name, edit.changes[start : start + ROW_CHANGES])
+        db.execute(
+            "INSERT INTO history (name, changes, created, continues) VALUES (?, ?, ?, ?)",
+            (edit.name, part.to_json(), time.time(), int(continues or start > 0)),
+        )
 
 
 def _newest_done(db: sqlite3.Connection) -> sqlite3.Row | None:
@@ -52,35 +108,30 @@ def _oldest_undone(db: sqlite3.Connection) -> sqlite3.Row | None:
     return row
 
 
-def undo(db: sqlite3.Connection) -> Edit | None:
-    """Take back the newest edit that holds; None where there is none."""
-    taken: list[Edit] = []
+def undo(db: sqlite3.Connection) -> Step | None:
+    """Take back the newest step that holds; None where there is none."""
+    found, name = _Summary(), None
     while (row := _newest_done(db)) is not None:
-        edit = Edit.from_json(row["name"], row["changes"])
+        name = row["name"]
+        edit = Edit.from_json(name, row["changes"])
+        found.add(db, edit)
         _make(db, edit.inverse())
         db.execute("UPDATE history SET undone = 1 WHERE id = ?", (row["id"],))
-        taken.insert(0, edit)
         if not row["continues"]:
             break
-    return _whole(taken)
+    return found.step(name)
 
 
-def redo(db: sqlite3.Connection) -> Edit | None:
-    """Make the oldest edit taken back again; None where there is none."""
-    made: list[Edit] = []
-    while (row := _oldest_undone(db)) is not None and (row["continues"] or not made):
-        edit = Edit.from_json(row["name"], row["changes"])
+def redo(db: sqlite3.Connection) -> Step | None:
+    """Make the oldest step taken back again; None where there is none."""
+    found, name = _Summary(), None
+    while (row := _oldest_undone(db)) is not None and (row["continues"] or name is None):
+        name = row["name"]
+        edit = Edit.from_json(name, row["changes"])
         _make(db, edit)
+        found.add(db, edit)
         db.execute("UPDATE history SET undone = 0 WHERE id = ?", (row["id"],))
-        made.append(edit)
-    return _whole(made)
-
-
-def _whole(parts: list[Edit]) -> Edit | None:
-    """The edit that a step's rows make together."""
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    return Edit(parts[0].name, tuple(change for part in parts for change in part.changes))
+    return found.step(name)
 
 
 def _step_id(db: sqlite3.Connection, row: sqlite3.Row) -> int:
@@ -91,14 +142,14 @@ def _step_id(db: sqlite3.Connection, row: sqlite3.Row) -> int:
     return int(found[0] or 0)
 
 
-def go_to(db: sqlite3.Connection, entry_id: int) -> list[Edit]:
-    """Undo or redo until ``entry_id`` is the newest edit that holds; the edits on the way."""
-    way: list[Edit | None] = []
+def go_to(db: sqlite3.Connection, entry_id: int) -> list[Step]:
+    """Undo or redo until ``entry_id`` is the newest step that holds; the steps on the way."""
+    way: list[Step | None] = []
     while (row := _newest_done(db)) is not None and _step_id(db, row) > entry_id:
         way.append(undo(db))
     while (row := _oldest_undone(db)) is not None and row["id"] <= entry_id:
         way.append(redo(db))
-    return [edit for edit in way if edit is not None]
+    return [step for step in way if step is not None]
 
 
 def _make(db: sqlite3.Connection, edit: Edit) -> None:

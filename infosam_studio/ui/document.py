@@ -7,7 +7,7 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 
-from infosam_studio.annotation.edits import Edit
+from infosam_studio.annotation.history import Step
 from infosam_studio.annotation.images import ViewSettings
 from infosam_studio.annotation.model import CLASS_COLORS, ClassRecord, ImageRecord, ObjectRecord
 from infosam_studio.annotation.project import Project
@@ -145,6 +145,10 @@ class Document(QObject):
             self.class_chosen.emit(record.id)
         return self.class_id
 
+    def known_class(self, class_id: int) -> int:
+        """``class_id`` where there is such a class, else the chosen one."""
+        return class_id if class_id in self._classes else self.ensure_class()
+
     def relabel(self, object_ids: Sequence[int], class_id: int) -> None:
         """Give objects another class, as one edit."""
         name = f"Label as {self.class_of(class_id).name}"
@@ -249,10 +253,10 @@ class Document(QObject):
         self.project.go_to(entry_id)
         self.reload()
 
-    def _after_edit(self, edit: Edit | None) -> str | None:
+    def _after_edit(self, edit: Step | None) -> str | None:
         if edit is None:
             return None
-        image_id = _image_of(edit)
+        image_id = edit.image_id
         self.reload()
         # The user should see what changed, also where it was on another image.
         if image_id is not None and image_id in self._images:
@@ -266,16 +270,3 @@ class Document(QObject):
         except StudioError as problem:
             self.failed.emit(str(problem))
             return None
-
-
-def _image_of(edit: Edit) -> int | None:
-    """The image an edit is about, None where it is about several or none."""
-    found = set()
-    for change in edit.changes:
-        if change.table == "images":
-            found.add(int(change.key))
-        elif change.table == "objects":
-            row = change.after or change.before or {}
-            if "image_id" in row:
-                found.add(int(row["image_id"]))
-    return found.pop() if len(found) == 1 else None

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import sqlite3
 import threading
+import tracemalloc
+from typing import Any
 
 import pytest
 from annotation_helpers import make_object
 
+from infosam_studio.annotation.history import ROW_CHANGES
+from infosam_studio.annotation.places import DATABASE
 from infosam_studio.annotation.project import DiskFull, Project, ProjectError
 
 
 def everything(project: Project) -> tuple[object, ...]:
     return project.images(), project.classes(), project.objects()
+
+
+def history_rows(project: Project, column: str) -> list[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(project.folder / DATABASE)) as db:
+        return db.execute(f"SELECT {column} FROM history").fetchall()
 
 
 def fill(project: Project) -> None:
@@ -36,7 +47,9 @@ def test_a_bulk_is_one_step(project: Project) -> None:
     undone = project.undo()
     assert undone is not None
     assert undone.name == "Import labels.json"
-    assert undone.keys("objects") == {2, 3, 4, 5}
+    assert undone.images == {1, 2}
+    assert undone.image_id is None
+    assert undone.classes
     assert everything(project) == before
     assert project.redo() == undone
     assert everything(project) == after
@@ -47,6 +60,48 @@ def test_a_bulk_is_one_step(project: Project) -> None:
     assert [e.name for e in project.go_to(bulk)] == ["Import labels.json"]
     assert everything(project) == after
     assert project.can_redo()
+
+
+def test_a_huge_step_is_taken_back_in_little_memory(project: Project) -> None:
+    """Its rows are read one by one: the peak is that of a row, however many there are."""
+    many = 20 * ROW_CHANGES
+    with project.bulk("Import"):
+        for start in range(0, many, ROW_CHANGES):
+            project.add_objects([make_object(1, 1, start)] * ROW_CHANGES)
+    before = everything(project)
+    stored = sum(size for (size,) in history_rows(project, "LENGTH(changes)"))
+    tracemalloc.start()
+    undone = project.undo()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert undone is not None
+    assert undone.image_id == 1
+    assert undone.changes == many + 1  # and the image's state
+    assert project.objects() == []
+    assert peak < stored / 2
+    assert project.redo() == undone
+    assert everything(project) == before
+
+
+def test_no_row_of_the_history_is_huge(project: Project) -> None:
+    """A class with very many objects is deleted as one step of many rows."""
+    count = 2 * ROW_CHANGES + 10
+    project.add_objects([make_object(1 + k % 4, 1, k) for k in range(count)], "Add many")
+    before, steps = everything(project), len(project.history())
+    project.delete_class(1)
+
+    assert project.objects() == []
+    assert {image.state for image in project.images()} == {"untouched"}
+    assert len(project.history()) == steps + 1
+    longest = max(len(json.loads(text)) for (text,) in history_rows(project, "changes"))
+    assert longest <= ROW_CHANGES
+    project.undo()
+    assert everything(project) == before
+    project.undo()
+    assert project.objects() == []
+    project.redo()
+    assert everything(project) == before
 
 
 def test_an_undone_bulk_is_dropped_whole(project: Project) -> None:

@@ -104,9 +104,9 @@ def stage_undo(work: Path, _format: str) -> int:
     from infosam_studio.annotation.project import Project
 
     with Project.open(work / "two") as project:
-        edit = project.undo()
+        step = project.undo()
         assert not project.object_counts()
-    return 0 if edit is None else len(edit.changes)
+    return 0 if step is None else step.changes
 
 
 def run_stage(name: str, work: Path, images: int, objects: int, format: str) -> dict[str, Any]:
