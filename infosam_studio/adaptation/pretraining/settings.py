@@ -36,6 +36,9 @@ class Settings:
     """Share of long steps."""
     box_share: float = 0.3
     """Share of objects whose first prompt is a box."""
+    shown_share: float = 0.6
+    """After a first click: share of the loss on the candidate that is shown (best predicted IoU);
+    the rest is on the best of the three. More of it: a better first mask, candidates more alike."""
     part_share: float = 0.6
     """Share of images below 512 px that are placed as a part of a 512 px image, not as a whole."""
     learning_rate: float = 8e-4

@@ -129,7 +129,7 @@ def step(sam: Any, batch: Batch, settings: Settings, rng: np.random.Generator) -
         with mixed_precision(device):
             logits, scores = decode(sam, embeddings, sparse, dense, owner, positions)
         if number == 0:
-            part, best, ious = _first_loss(logits, scores, target, use_box)
+            part, best, ious = _first_loss(logits, scores, target, use_box, settings.shown_share)
         else:
             logits = logits[:, :1]
             part, best, ious = _later_loss(logits, scores[:, :1], target)
@@ -155,7 +155,7 @@ def _thin_out(count: int, share: float, rng: np.random.Generator) -> np.ndarray[
 
 
 def _first_loss(
-    logits: Tensor, scores: Tensor, target: Tensor, use_box: Tensor
+    logits: Tensor, scores: Tensor, target: Tensor, use_box: Tensor, shown_share: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss of the first round, the mask to go on with [N], and IoU of all four masks [N,4].
 
@@ -168,7 +168,7 @@ def _first_loss(
     least, _ = losses[:, 1:].min(dim=1)
     chosen = 1 + scores[:, 1:].argmax(dim=1)
     shown = losses.gather(1, chosen[:, None])[:, 0]
-    ambiguous = 0.5 * least + 0.5 * shown + 0.35 * losses[:, 0]
+    ambiguous = torch.lerp(least, shown, shown_share) + 0.35 * losses[:, 0]
     regression = (scores - ious).square()
     ranked = torch.where(use_box, regression[:, 0], regression.mean(dim=1))
     masks = torch.where(use_box, losses[:, 0], ambiguous)
