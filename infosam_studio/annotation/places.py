@@ -115,9 +115,21 @@ def find_project(path: Path) -> tuple[Path, Path | None]:
     for place in places:
         if is_project(place):
             return place, None
+    return find_place(places[0], places[1])[0], folder
+
+
+def find_place(folder: Path, otherwise: Path | None = None) -> tuple[Path, bool]:
+    """Where a project that should lie in ``folder`` lies or can be made, and whether it is there.
+
+    ProjectError where neither that folder nor the user's data folder can be written.
+    """
+    places = [folder, otherwise or _in_user_data(folder)]
+    for place in places:
+        if is_project(place):
+            return place, True
     for place in places:
         if make_writable(place):
-            return place, folder
+            return place, False
     raise ProjectError(
         f"Neither {places[0]} nor {places[1]} can be written; free some space or allow writing "
         "in one of them."

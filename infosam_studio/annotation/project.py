@@ -7,12 +7,19 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from infosam_studio.annotation.document import Document
+from infosam_studio.annotation.file_lists import (
+    common_folder,
+    expand,
+    is_file_list,
+    read_file_list,
+    selection_name,
+)
 from infosam_studio.annotation.history import HistoryEntry
 from infosam_studio.annotation.images import ViewSettings, read_image
 from infosam_studio.annotation.lock import ProjectLock
@@ -20,6 +27,8 @@ from infosam_studio.annotation.model import ImageRecord
 from infosam_studio.annotation.pixels import View
 from infosam_studio.annotation.places import (
     DATABASE,
+    SUFFIX,
+    find_place,
     find_project,
     is_project,
     make_writable,
@@ -61,6 +70,8 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _ROOT = "images_root"
+_LISTED = "images_listed"  # whether the images were named one by one
+_VIEW = "view"  # how images that are added are shown
 
 
 class Project(Document):
@@ -143,10 +154,38 @@ class Project(Document):
         the user's data folder where nothing can be written there. Images are not added yet:
         ``scan`` does that.
         """
+        if is_file_list(path):
+            return cls.for_files(read_file_list(path), path.absolute().with_suffix(SUFFIX))
         folder, images = find_project(path.absolute())
         if images is None:
             return cls.open(folder, read_only=read_only)
         return cls.create(folder, images)
+
+    @classmethod
+    def for_files(cls, paths: Sequence[Path], folder: Path | None = None) -> Project:
+        """The project of files (and folders) named one by one, made where there is none.
+
+        It lies in ``folder``, or beside the folder that holds the files; in the user's data
+        folder where nothing can be written there. Files it does not have yet are not added:
+        `add_images` does that, with ``file_lists.expand(paths)``.
+        """
+        files = expand(paths)
+        if not files:
+            raise ProjectError("There are no images in what was chosen; choose others.")
+        if folder is None:
+            above = common_folder(files)
+            folder = above.with_name(selection_name(files) + SUFFIX)
+        place, found = find_place(folder)
+        if found:
+            return cls.open(place)
+        return cls.create_for_files(place, files)
+
+    @classmethod
+    def create_for_files(cls, folder: Path, files: Sequence[Path]) -> Project:
+        """Make a project in ``folder`` for these files alone; `add_images` takes them in."""
+        project = cls.create(folder, common_folder(files))
+        project.set_setting(_LISTED, True)
+        return project
 
     def close(self) -> None:
         """Let go of the project; safe to call twice."""
@@ -202,6 +241,26 @@ class Project(Document):
         """The view of an image, uint8 [H, W, 3]; ImageError where it cannot be read."""
         return read_image(self.image_path(record), self.view_settings(record))
 
+    def set_view(self, settings: ViewSettings, image_ids: Iterable[int] | None = None) -> int:
+        """Show images with these channels and windows, as one edit; how many changed.
+
+        With ``image_ids`` None all images, and those that are added later too.
+        """
+        key = settings.key()
+        everywhere = image_ids is None
+        wanted = None if image_ids is None else set(image_ids)
+        chosen = [
+            image.id
+            for image in self.images()
+            if image.view != key and (wanted is None or image.id in wanted)
+        ]
+        if chosen:
+            name = "Channels and window" if everywhere or len(chosen) > 1 else "View of image"
+            self.update_images(chosen, name, view=key)
+        if everywhere:
+            self.set_setting(_VIEW, key)
+        return len(chosen)
+
     def set_images_root(self, root: Path) -> None:
         """Look for the images below another folder from now on."""
         _keep_images_root(self._store, self.folder, root.absolute())
@@ -233,8 +292,17 @@ class Project(Document):
     def scan(
         self, progress: Progress | None = None, *, cancelled: Cancelled | None = None
     ) -> ScanReport:
-        """Add new files below the images root, and find moved, replaced and missing ones."""
-        return scan(self._store, self.images_root, progress=progress, cancelled=cancelled)
+        """Add new files below the images root, and find moved, replaced and missing ones.
+
+        A project of images that were named one by one gets no others this way.
+        """
+        return scan(
+            self._store,
+            self.images_root,
+            listed=bool(self.setting(_LISTED)),
+            progress=progress,
+            cancelled=cancelled,
+        )
 
     def set_problem(self, image_id: int, problem: str | None) -> None:
         """Keep why an image could not be read, where that showed only on decoding it."""

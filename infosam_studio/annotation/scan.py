@@ -21,9 +21,11 @@ Cancelled = Callable[[], bool]
 
 MISSING = "the file is missing"
 _FLUSH_SECONDS = 0.25  # how long found images wait before they are in the project
+# New images are shown as the project's images are (`Project.set_view`).
 _INSERT = (
     "INSERT OR IGNORE INTO images (path, page, sha256, width, height, problem, file_size, "
-    "file_mtime) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "file_mtime, view) VALUES (?, ?, ?, ?, ?, ?, ?, ?, "
+    "COALESCE((SELECT json_extract(value, '$') FROM settings WHERE key = 'view'), ''))"
 )
 
 
@@ -149,13 +151,19 @@ def scan(
     store: Store,
     root: Path,
     *,
+    listed: bool = False,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> ScanReport:
-    """Compare the project with the files below ``root``: new, moved, replaced, missing ones."""
+    """Compare the project with the files below ``root``: new, moved, replaced, missing ones.
+
+    With ``listed`` the project's images were named one by one, so no others are taken in.
+    """
     report = ScanReport()
-    present = {relative_path(path, root): path for path in list_images(root)}
     known = _known_files(store)
+    unlooked = listed and all(absolute_path(name, root).is_file() for name in known)
+    below = [] if unlooked else list_images(root)
+    present = {relative_path(path, root): path for path in below}
     for name in known.keys() - present.keys():
         path = absolute_path(name, root)
         if path.is_file():  # outside the root, or of a kind that is not listed by itself
@@ -164,8 +172,9 @@ def scan(
     new = [path for name, path in present.items() if name not in known]
     _check_known(store, root, {n: known[n] for n in known if n in present}, present, report)
     new = _match_moved(store, root, new, lost, report, cancelled)
-    names = add_files(store, root, new, progress=progress, cancelled=cancelled)
-    report.added += names
+    if not listed:
+        names = add_files(store, root, new, progress=progress, cancelled=cancelled)
+        report.added += names
     with store.transaction() as db:
         for name, row in lost.items():
             if row["problem"] != MISSING:

@@ -1,8 +1,9 @@
-"""`init`, `import`, `export`, `relocate`: projects, and labels in and out of them."""
+"""`init`, `import`, `export`, `relocate`, `view`: projects, and labels in and out of them."""
 
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from infosam_studio.interchange.formats import EXPORT_FORMATS, IMPORT_FORMATS
 
 if TYPE_CHECKING:
     from infosam_studio.annotation.project import Project
+    from infosam_studio.annotation.view_settings import ViewSettings
     from infosam_studio.interchange.exporting import ExportOptions
     from infosam_studio.interchange.importing import ImportOptions
     from infosam_studio.interchange.reports import ImportReport, Problem
@@ -30,15 +32,31 @@ def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
     relocate.add_argument("project", metavar="PROJECT", type=Path)
     relocate.add_argument("folder", metavar="DIR", type=Path, help="where the images are now")
     relocate.set_defaults(handler=run_relocate)
+    view = subparsers.add_parser(
+        "view", help="choose which channels of the images are shown, and between which values"
+    )
+    view.add_argument("project", metavar="PROJECT", type=Path)
+    view.add_argument(
+        "--only", metavar="PATTERN", help="images whose path matches, as *.tif (default: all)"
+    )
+    _add_view_options(view)
+    view.set_defaults(handler=run_view)
 
 
 def _add_init(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser("init", help="make a project of a folder of images")
     parser.add_argument("project", metavar="PROJECT", type=Path, help="the folder to make")
-    parser.add_argument("--images", metavar="DIR", type=Path, required=True)
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        type=Path,
+        required=True,
+        help="the folder of images, or a text file with one path on each line",
+    )
     parser.add_argument("--labels", metavar="PATH", type=Path, help="labels to take in")
     parser.add_argument("--format", choices=IMPORT_FORMATS, help="what the labels are")
     _add_reading_options(parser)
+    _add_view_options(parser)
     parser.set_defaults(handler=run_init)
 
 
@@ -87,6 +105,22 @@ def _add_reading_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_view_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("images of 16 bits or many channels")
+    group.add_argument(
+        "--window",
+        metavar="LOW:HIGH",
+        default="auto",
+        help="values shown black and white, as 100:4000 or as percentiles 1%%:99%% (default: auto)",
+    )
+    group.add_argument(
+        "--channels",
+        metavar="A,B,C",
+        default="auto",
+        help="2: grey; 3,2,1: red, green and blue; 1=#00ff00,4=#ff00ff: mixed (counted from 1)",
+    )
+
+
 def _add_export(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser("export", help="write the labels for other programs")
     parser.add_argument("project", metavar="PROJECT", type=Path)
@@ -127,19 +161,28 @@ def _add_export(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 
 def run_init(args: argparse.Namespace) -> dict[str, Any]:
-    from infosam_studio.annotation.project import Project
+    from infosam_studio.annotation.file_lists import is_file_list, read_file_list
     from infosam_studio.console import progress_bar
 
     if (args.labels is None) != (args.format is None):
         raise StudioError("--labels and --format go together; name both or neither.")
-    if not args.images.is_dir():
-        raise StudioError(f"{args.images} is not a folder; name the folder of images.")
+    named = read_file_list(args.images) if is_file_list(args.images) else None
+    if named is None and not args.images.is_dir():
+        raise StudioError(
+            f"{args.images} is not a folder; name the folder of images, or a .txt file that lists "
+            "them."
+        )
     if args.labels is not None and not args.labels.exists():
         raise StudioError(f"There is nothing at {args.labels}; name the file or folder of labels.")
-    options = _import_options(args, "add")
-    with Project.create(args.project, args.images) as project:
+    options, view = _import_options(args, "add"), _view_settings(args)
+    with _new_project(args, named) as project:
+        if view.key():
+            project.set_view(view)
         with progress_bar("Reading images") as bar:
-            project.scan(progress=bar)
+            if named is None:
+                project.scan(progress=bar)
+            else:
+                project.add_images(named, progress=bar)
         images = project.images()
         result: dict[str, Any] = {
             "summary": "",
@@ -160,6 +203,44 @@ def run_init(args: argparse.Namespace) -> dict[str, Any]:
         result["classes"] = [c.name for c in project.classes()]
         result["summary"] = f"{len(images)} images in {project.folder}{note or '.'}"
     return result
+
+
+def _new_project(args: argparse.Namespace, named: list[Path] | None) -> Project:
+    from infosam_studio.annotation.project import Project
+
+    if named is None:
+        return Project.create(args.project, args.images)
+    return Project.create_for_files(args.project, named)
+
+
+def _view_settings(args: argparse.Namespace) -> ViewSettings:
+    from infosam_studio.annotation.view_settings import combined, parse_channels, parse_window
+
+    return combined(parse_window(args.window), parse_channels(args.channels))
+
+
+def run_view(args: argparse.Namespace) -> dict[str, Any]:
+    from infosam_studio.annotation.images import read_image
+    from infosam_studio.annotation.project import Project
+
+    settings = _view_settings(args)
+    with Project.open(args.project) as project:
+        images = project.images()
+        if args.only is not None:
+            images = [i for i in images if fnmatch.fnmatch(i.path, args.only)]
+            if not images:
+                raise StudioError(f"No image of the project is called {args.only}.")
+        # A choice that does not fit the first image is refused before it is kept.
+        for image in [i for i in images if not i.problem][:1]:
+            read_image(project.image_path(image), settings.on_page(image.page))
+        chosen = None if args.only is None else [i.id for i in images]
+        changed = project.set_view(settings, chosen)
+    return {
+        "summary": f"{changed} of {len(images)} images are shown otherwise now.",
+        "images": len(images),
+        "changed": changed,
+        "view": settings.key(),
+    }
 
 
 def run_import(args: argparse.Namespace) -> dict[str, Any]:

@@ -134,3 +134,36 @@ def test_real_domains(
     assert (result["objects"], result["problem_count"]) == (objects, 0)
     result = call(capsys, "export", tmp_path / "p", tmp_path / "c.json", "--format", "coco")
     assert (result["objects"], result["different"]) == (objects, 0)
+
+
+def test_init_of_a_list_of_images(capsys: pytest.CaptureFixture[str], data: Path) -> None:
+    (data / "list.txt").write_text("images/b.png\n")
+    masks = ("--labels", data / "masks", "--format", "png")
+    result = call(capsys, "init", data / "p", "--images", data / "list.txt", *masks)
+    assert (result["images"], result["objects"]) == (1, 2)
+    with Project.open(data / "p") as project:
+        project.scan()
+        assert [i.path for i in project.images()] == ["b.png"]
+
+
+def test_window_and_channels_from_the_command_line(
+    capsys: pytest.CaptureFixture[str], data: Path
+) -> None:
+    call(
+        capsys, "init", data / "p", "--images", data / "images",
+        "--window", "1%:99%", "--channels", "3,2,1",
+    )  # fmt: skip
+    with Project.open(data / "p") as project:
+        assert {i.view for i in project.images()} == {
+            '{"channels":[2,1,0],"percentiles":[1.0,99.0]}'
+        }
+    changed = call(capsys, "view", data / "p", "--window", "10:200", "--only", "*.jpg")
+    assert changed["changed"] == 1
+    with Project.open(data / "p") as project:
+        assert (
+            next(i.view for i in project.images() if i.path == "a.jpg") == '{"window":[10.0,200.0]}'
+        )
+    assert call(capsys, "view", data / "p")["changed"] == 3  # all as they are read by themselves
+    assert cli.main(["view", str(data / "p"), "--channels", "7"]) == 1
+    assert "has only 3 channels" in capsys.readouterr().err
+    assert cli.main(["view", str(data / "p"), "--only", "*.gif"]) == 1
