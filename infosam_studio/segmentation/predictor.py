@@ -87,6 +87,11 @@ class Predictor:
         return self._undo.folder.manifest.name if self._undo else None
 
     @property
+    def adapter_folder(self) -> AdapterFolder | None:
+        """The adapter in use, or None for the base model."""
+        return self._undo.folder if self._undo else None
+
+    @property
     def encoder_sha256(self) -> str:
         """Hash of the weights that act in the encoder; decoder-only adapters leave it alone."""
         return self._undo.encoder_sha256(self.model) if self._undo else self.model.encoder_sha256

@@ -25,19 +25,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from infosam_studio.adaptation.adapt import AdaptOptions, run_adapt
 from infosam_studio.adaptation.evaluation import is_single_mask
 from infosam_studio.adaptation.samples import collect
 from infosam_studio.adaptation.versions import use
+from infosam_studio.annotation.effort import running_mean
 from infosam_studio.errors import StudioError
 from infosam_studio.segmentation.adapter_folder import AdapterFolder
 from infosam_studio.segmentation.checkpoints import load_checkpoint
 from infosam_studio.segmentation.embedding_cache import DiskCache
 from infosam_studio.segmentation.predictor import Predictor
-from tests.benchmarks.charts import Chart, Line, write_charts
+from infosam_studio.svg_charts import Chart, Line, Mark, sheet
 from tests.benchmarks.domain_project import (
     DomainProject,
     Item,
@@ -223,18 +223,13 @@ def _saved(without: int, loop: int) -> str:
     return f"{100 * (1 - loop / without):.0f} %" if without else "–"
 
 
-def running_mean(values: Sequence[float], window: int = WINDOW) -> list[float]:
-    """The mean of the last ``window`` values at every place."""
-    return [float(np.mean(values[max(0, n - window + 1) : n + 1])) for n in range(len(values))]
-
-
 def chart_of(domain: str, both: Mapping[bool, Any]) -> Chart:
     """Clicks per object over time, with the adaptations marked."""
     curves = []
     for loop, name in ((False, "without adapting"), (True, "with adapting")):
-        values = running_mean([row[1] for row in both[loop]["per_object"]])
+        values = running_mean([float(row[1]) for row in both[loop]["per_object"]], WINDOW)
         curves.append(Line(name, list(enumerate(values, start=1)), muted=not loop))
-    marks = [(float(m["after"]), bool(m["promoted"])) for m in both[True]["marks"]]
+    marks = [Mark(float(m["after"]), counted=m["promoted"]) for m in both[True]["marks"]]
     base, loop = both[False]["clicks"], both[True]["clicks"]
     title = f"{domain}: {base} → {loop} clicks ({_saved(base, loop)} saved)"
     seconds = both[True]["adapt_seconds"]
@@ -253,7 +248,8 @@ def report(args: argparse.Namespace) -> int:
     print(table(lines))
     if args.to is not None:
         shown = [(domain, both) for (domain, seed), both in pairs(lines).items() if seed == 0]
-        write_charts([chart_of(*one) for one in shown], args.to / "campaign.svg")
+        text = sheet([chart_of(*one) for one in shown])
+        (args.to / "campaign.svg").write_text(text, encoding="utf-8")
     return 0
 
 
