@@ -255,22 +255,28 @@ class Document:
         """Add, change and delete objects as one edit (a split, a merge, an import).
 
         Returns the added objects. An untouched image, or one marked as empty, becomes "in
-        progress" with its first object that is not a suggestion; one in progress becomes
-        untouched again with its last. ``clear_draft`` removes the unfinished object in the same
-        transaction, so that it is never both finished and unfinished.
+        progress" with its first object that is not a suggestion (an accepted one counts); one
+        in progress becomes untouched again with its last. ``clear_draft`` removes the
+        unfinished object in the same transaction, so that it is never both finished and
+        unfinished.
         """
         with self._store.transaction() as db:
             changes: list[Change] = []
+            accepted: list[ObjectRecord] = []
             for object_id, fields in (update or {}).items():
                 before = object_from_row(get_row(db, "objects", object_id))
-                check_object(db, replace(before, **fields))
+                after = replace(before, **fields)
+                check_object(db, after)
+                if before.source == "suggestion" and after.source != "suggestion":
+                    accepted.append(after)
                 row = object_row(before)
                 changes += _update("objects", object_id, row, before, fields, object_row)
             removals = [_removal(get_row(db, "objects", object_id)) for object_id in delete]
             added = placed(db, add)
             inserts = [Change("objects", o.id, None, object_row(o)) for o in added]
             changes += removals + inserts
-            changes += begun(db, added) + emptied(db, removals, added)
+            labelled = [*added, *accepted]
+            changes += begun(db, labelled) + emptied(db, removals, labelled)
             self._commit(db, Edit(name, tuple(changes)))
             if clear_draft:
                 db.execute("DELETE FROM draft")

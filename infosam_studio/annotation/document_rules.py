@@ -98,16 +98,19 @@ def begun(db: sqlite3.Connection, added: Sequence[ObjectRecord]) -> list[Change]
 def emptied(
     db: sqlite3.Connection, removals: Sequence[Change], added: Sequence[ObjectRecord] = ()
 ) -> list[Change]:
-    """The images in progress that lose their last object."""
+    """The images in progress that lose their last object; suggestions are none."""
     lost: dict[int, int] = {}
     for change in removals:
-        if change.before is not None:
+        if change.before is not None and change.before["source"] != "suggestion":
             image_id = int(change.before["image_id"])
             lost[image_id] = lost.get(image_id, 0) + 1
-    kept = {o.image_id for o in added}
+    kept = {o.image_id for o in added if o.source != "suggestion"}
     changes = []
     for image_id, count in sorted(lost.items()):
-        row = db.execute("SELECT COUNT(*) FROM objects WHERE image_id = ?", (image_id,))
+        row = db.execute(
+            "SELECT COUNT(*) FROM objects WHERE image_id = ? AND source <> 'suggestion'",
+            (image_id,),
+        )
         state = get_row(db, "images", image_id)["state"]
         if row.fetchone()[0] == count and image_id not in kept and state == "in_progress":
             now = {"state": "untouched"}

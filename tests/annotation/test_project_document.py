@@ -259,3 +259,31 @@ def test_settings(project: Project) -> None:
     project.set_setting("model", {"name": "vit_b", "k": [1, None]})
     assert project.setting("model") == {"name": "vit_b", "k": [1, None]}
     assert len(project.history()) == 1
+
+
+def test_a_suggestion_is_no_label_until_it_is_accepted(project: Project) -> None:
+    ghosts = [make_object(1, 1, n, source="suggestion") for n in (1, 2)]
+    first, second = project.change_objects("Suggest", add=ghosts)
+    assert project.image(1).state == "untouched"
+    assert not project.object_counts(suggestions=False).get(1)
+
+    project.change_objects("Accept", update={first.id: {"source": "user"}})
+    assert project.image(1).state == "in_progress"
+    assert project.object_counts(suggestions=False)[1] == 1
+    project.undo()
+    assert project.image(1).state == "untouched"
+    assert {o.source for o in project.objects(1)} == {"suggestion"}
+    project.redo()
+
+    project.delete_objects([second.id])
+    assert project.image(1).state == "in_progress"
+    project.delete_objects([first.id])
+    assert project.image(1).state == "untouched"
+
+
+def test_the_last_label_leaves_an_image_untouched_whatever_is_suggested(project: Project) -> None:
+    label, _ = project.change_objects(
+        "Both", add=[make_object(1, 1, 1), make_object(1, 1, 2, source="suggestion")]
+    )
+    project.delete_objects([label.id])
+    assert project.image(1).state == "untouched"
