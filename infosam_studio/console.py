@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 SHOW_AFTER_S = 2.0
 REDRAW_S = 0.1
 WIDTH = 30
+WIDEST = 100
+HASH = re.compile("[0-9a-f]{64}")
 
 
 class ProgressBar:
@@ -100,20 +104,44 @@ def _lines(values: Mapping[str, Any], indent: str) -> Iterator[str]:
         if isinstance(value, Mapping):
             yield f"{label}:"
             yield from _lines(value, indent + "  ")
-        elif isinstance(value, list | tuple) and any(isinstance(v, Mapping) for v in value):
+        elif isinstance(value, list | tuple) and value and all(map(_is_row, value)):
             yield f"{label}:"
-            for row in value:
-                yield indent + "  " + _row(row)
+            yield from _table(value, indent + "  ")
         elif isinstance(value, list | tuple):
             yield f"{label}: {', '.join(_scalar(v) for v in value) or '-'}"
         else:
             yield f"{label}: {_scalar(value)}"
 
 
-def _row(row: Any) -> str:
-    if isinstance(row, Mapping):
-        return "  ".join(f"{k}={_scalar(v)}" for k, v in row.items() if v not in (None, ""))
-    return _scalar(row)
+def _is_row(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], indent: str) -> Iterator[str]:
+    """One line per row; what does not fit on it follows below, with its name."""
+    names = [key for key in rows[0] if any(row.get(key) not in (None, "") for row in rows)]
+    cells = [[_short(row.get(key)) for key in names] for row in rows]
+    head = [str(key).replace("_", " ") for key in names]
+    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+    beside = sum(end <= WIDEST for end in itertools.accumulate(width + 2 for width in widths))
+    if beside:
+        yield (indent + _line(head[:beside], widths)).rstrip()
+    for row in cells:
+        if beside:
+            yield (indent + _line(row[:beside], widths)).rstrip()
+        for name, cell in zip(head[beside:], row[beside:], strict=True):
+            if cell != "-":
+                yield f"{indent}  {name}: {cell}"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
+
+
+def _short(value: Any) -> str:
+    """A cell; hashes are told apart by their beginning."""
+    text = _scalar(value) if value != "" else "-"
+    return f"{text[:12]}…" if HASH.fullmatch(text) else text
 
 
 def _scalar(value: Any) -> str:

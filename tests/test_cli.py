@@ -134,7 +134,7 @@ def test_results_for_people() -> None:
         "summary": "All went well.",
         "noc85": 3.14159,
         "before": {"box_miou": 0.5},
-        "rows": [{"name": "a", "n": 1}],
+        "rows": [{"name": "a", "n": 1, "sha256": "ab" * 32}, {"name": "longer", "n": None}],
         "none": None,
         "list": [1, 2],
     }
@@ -144,11 +144,24 @@ def test_results_for_people() -> None:
         "before:",
         "  box miou: 0.5",
         "rows:",
-        "  name=a  n=1",
+        "  name    n  sha256",
+        "  a       1  abababababab…",
+        "  longer  -  -",
         "none: -",
         "list: 1, 2",
     ]
     assert json.loads(json_text(result)) == result
+
+
+def test_what_does_not_fit_on_a_line_follows_below() -> None:
+    rows = [{"name": "a", "text": "long " * 30}, {"name": "b", "text": ""}]
+    assert human_lines({"rows": rows}) == [
+        "rows:",
+        "  name",
+        "  a",
+        f"    text: {'long ' * 30}",
+        "  b",
+    ]
 
 
 class Terminal(io.StringIO):

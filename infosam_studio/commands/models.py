@@ -10,14 +10,16 @@ from infosam_studio.errors import StudioError
 
 if TYPE_CHECKING:
     from infosam_studio.segmentation.library import Entry
+    from infosam_studio.segmentation.speeds import Measured
 
 ARCHITECTURES = ("starter", "mobile_sam", "vit_b", "vit_l", "vit_h")
+BUSY = " Other programs kept the processor busy, so the figures are too high: measure again later."
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser("models", help="base weights: list, get, add, verify, remove")
     parser.set_defaults(handler=run_list)
-    actions = parser.add_subparsers(metavar="[list | get | add | verify | remove]")
+    actions = parser.add_subparsers(metavar="[list | get | add | verify | remove | measure]")
     actions.add_parser("list", help="what there is (the default)").set_defaults(handler=run_list)
 
     get = actions.add_parser("get", help="download a published model, or go on with a stopped one")
@@ -37,27 +39,71 @@ def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
     verify.add_argument("names", metavar="NAME", nargs="*", help="default: all that are here")
     verify.set_defaults(handler=run_verify)
 
+    measure = actions.add_parser("measure", help="how quick each model is here, and which suits")
+    measure.set_defaults(handler=run_measure)
+
     remove = actions.add_parser("remove", help="forget a model; files of your own stay")
     remove.add_argument("name", metavar="NAME")
     remove.set_defaults(handler=run_remove)
 
 
 def run_list(_args: argparse.Namespace) -> dict[str, Any]:
+    from infosam_studio.segmentation import speeds
+    from infosam_studio.segmentation.catalogue import models_folder
     from infosam_studio.segmentation.library import entries
 
-    return {"models": [_row(entry) for entry in entries()]}
+    found = entries()
+    measured = speeds.known()
+    ready = [entry.info.name for entry in found if entry.state == "ready"]
+    hint = "infosam-studio models get NAME brings another one."
+    if measured is None:
+        hint += " infosam-studio models measure says how quick each would be here."
+    return {
+        "summary": f"Ready: {', '.join(ready) or 'none'}. {hint}",
+        "folder": models_folder(),
+        "measured": measured.date if measured else None,
+        "models": [_row(entry, measured) for entry in found],
+    }
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def _row(entry: Entry, measured: Measured | None) -> dict[str, Any]:
+    speed = measured.of(entry.info.architecture) if measured else None
     return {
         "name": entry.info.name,
         "state": entry.state,
-        "architecture": entry.info.architecture,
-        "size_mb": round(entry.info.size_bytes / 2**20, 1),
+        "size_mb": round(entry.info.size_bytes / 10**6, 1),
+        "encode_s": round(speed.encode_s, 2) if speed else None,
+        "click_ms": round(1000 * speed.click_s) if speed else None,
         "licence": entry.info.licence,
+        "architecture": entry.info.architecture,
         "description": entry.info.description,
         "path": None if entry.info.path is None else str(entry.info.path),
         "sha256": entry.info.sha256,
+    }
+
+
+def run_measure(_args: argparse.Namespace) -> dict[str, Any]:
+    from infosam_studio.segmentation import speeds
+
+    measured = speeds.measure()
+    advice = measured.advice()
+    busy = BUSY if measured.busy else ""
+    return {
+        "summary": f"{advice.reason} Adaptation: {advice.adaptation}.{busy}",
+        "device": measured.device,
+        "busy": measured.busy,
+        "model": advice.model,
+        "now": advice.now,
+        "adaptation": advice.adaptation,
+        "reason": advice.reason,
+        "models": [
+            {
+                "name": name,
+                "encode_s": round(speed.encode_s, 3),
+                "click_ms": round(1000 * speed.click_s, 1),
+            }
+            for name, speed in measured.speeds.items()
+        ],
     }
 
 
