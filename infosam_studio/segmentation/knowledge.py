@@ -158,6 +158,70 @@ class Knowledge:
         return found
 
 
+class Learner:
+    """Learns image by image, so that it can stop and go on: look at all, then try all, finish."""
+
+    def __init__(self, predictor: Predictor, *, multimask: bool = True, seed: int = 0) -> None:
+        self._predictor, self._multimask = predictor, multimask
+        self._rng = np.random.default_rng(seed)
+        self._cells: list[tuple[Array, Array]] = []
+        self._covers: list[list[NDArray[np.float32]]] = []
+        self._map: CellMap | None = None
+        self._area = 1.0
+        self._rows: list[Array] = []
+        self._ious: list[Array] = []
+        self._tokens: list[NDArray[np.float32]] = []
+        self._classes: list[int] = []
+
+    def look_at(self, image: Accepted) -> None:
+        """Take in where the objects of an image lie."""
+        covers = [_coverage(self._predictor, image.embedding, mask) for mask in image.masks]
+        self._covers.append(covers)
+        self._cells.append(_cells_of(image, covers))
+
+    def cells(self) -> CellMap:
+        """The map of places, of all images looked at."""
+        if self._map is None:
+            known = [np.concatenate(column) for column in zip(*self._cells, strict=True)]
+            self._map = CellMap(known[0], known[1])
+            areas = [cover.sum() for own in self._covers for cover in own]
+            self._area = float(np.median(areas))
+            self._cells.clear()
+        return self._map
+
+    def try_on(self, place: int, image: Accepted) -> None:
+        """Click on and beside the objects of the image looked at as number ``place``."""
+        heat = self.cells().heat(image.embedding)
+        covers, count = self._covers[place], len(self._covers)
+        each = max(1, MOST_OBJECTS // count)
+        picked = sorted(self._rng.permutation(len(covers))[:each].tolist())
+        points = [_inside(image.masks[n]) for n in picked]
+        points += [_anywhere(image.masks[n], self._rng) for n in picked]
+        beside = _beside(image, covers, heat, self._rng, max(1, MOST_BESIDE // count))
+        tried = np.concatenate([np.array(points), beside])
+        found = decode_points(self._predictor, image.embedding, tried, multimask=self._multimask)
+        truth = np.stack([cover > 0.5 for cover in covers])
+        ious = _best_ious(found.logits.numpy() > 0, truth)
+        self._rows.append(mask_figures(found, heat, self._area))
+        self._ious.append(ious)
+        width = 3 if self._multimask else 1
+        for row, n in enumerate(picked):
+            best = row * width + int(ious[row * width : (row + 1) * width].argmax())
+            self._tokens.append(found.tokens[best].numpy())
+            self._classes.append(int(image.classes[n]))
+
+    def finish(self) -> Knowledge:
+        """What was learnt."""
+        return Knowledge(
+            self.cells(),
+            Judge(np.concatenate(self._rows), np.concatenate(self._ious)),
+            self._area,
+            _normalised(np.stack(self._tokens)),
+            np.array(self._classes, np.int64),
+            self._multimask,
+        )
+
+
 def learn(
     predictor: Predictor,
     images: Iterable[Accepted],
@@ -170,52 +234,17 @@ def learn(
 
     Raises `Cancelled` where asked to stop, ValueError where there is no object at all.
     """
-    images = [image for image in images if len(image.masks)]
-    if not images:
+    useful = [image for image in images if len(image.masks)]
+    if not useful:
         raise ValueError("there is no accepted object to learn from")
-    rng = np.random.default_rng(seed)
-    covers = [
-        [_coverage(predictor, image.embedding, mask) for mask in image.masks] for image in images
-    ]
-    cells = CellMap(*_cells_of(images, covers))
-    area = float(np.median([cover.sum() for own in covers for cover in own]))
-    each = max(1, MOST_OBJECTS // len(images))
-    rows: list[Array] = []
-    ious: list[Array] = []
-    tokens: list[NDArray[np.float32]] = []
-    classes: list[int] = []
-    for image, own in zip(images, covers, strict=True):
+    learner = Learner(predictor, multimask=multimask, seed=seed)
+    for image in useful:
+        learner.look_at(image)
+    for place, image in enumerate(useful):
         if cancelled():
             raise Cancelled
-        heat = cells.heat(image.embedding)
-        picked = sorted(rng.permutation(len(own))[:each].tolist())
-        inside = np.array([_inside(image.masks[n]) for n in picked])
-        also = np.array([_anywhere(image.masks[n], rng) for n in picked])
-        beside = _beside(image, own, heat, rng, max(1, MOST_BESIDE // len(images)))
-        points = (
-            np.concatenate([inside, also, beside])
-            if len(beside)
-            else np.concatenate([inside, also])
-        )
-        found = decode_points(predictor, image.embedding, points, multimask=multimask)
-        truth = np.stack([cover > 0.5 for cover in own])
-        values = _best_ious(found.logits.numpy() > 0, truth)
-        if not image.complete:
-            keep = np.arange(len(values)) < 3**multimask * 2 * len(picked)
-            values = values[keep]
-            found = Candidates(
-                found.logits[keep], found.scores[keep], found.tokens[keep], found.points[keep]
-            )
-        rows.append(mask_figures(found, heat, area))
-        ious.append(values)
-        count = 3 if multimask else 1
-        for place, n in enumerate(picked):
-            best = place * count + int(values[place * count : (place + 1) * count].argmax())
-            tokens.append(found.tokens[best].numpy())
-            classes.append(int(image.classes[n]))
-    judge = Judge(np.concatenate(rows), np.concatenate(ious))
-    known = _normalised(np.stack(tokens))
-    return Knowledge(cells, judge, area, known, np.array(classes, np.int64), multimask)
+        learner.try_on(place, image)
+    return learner.finish()
 
 
 def mask_figures(found: Candidates, heat: NDArray[np.float32], usual_area: float) -> Array:
@@ -258,25 +287,19 @@ def _coverage(predictor: Predictor, embedding: Embedding, mask: Mask) -> NDArray
     return (logits / max(1e-6, float(np.abs(logits).max())) + 1) / 2
 
 
-def _cells_of(
-    images: Sequence[Accepted], covers: Sequence[Sequence[NDArray[np.float32]]]
-) -> tuple[Array, Array]:
+def _cells_of(image: Accepted, covers: Sequence[NDArray[np.float32]]) -> tuple[Array, Array]:
     """Embedding cells [N, C] that are known to be object or background, and their coverage."""
-    cells, shares = [], []
-    for image, own in zip(images, covers, strict=True):
-        features = image.embedding.features[0].float().cpu()
-        side = tuple(features.shape[-2:])
-        union = torch.from_numpy(np.max(np.stack(own), axis=0))[None, None]
-        share = F.adaptive_avg_pool2d(union, side)[0, 0]
-        known = _valid(image.embedding, side)
-        if not image.complete:
-            # Next to an object is background most likely; farther away nobody knows.
-            near = F.max_pool2d((share > 0).float()[None, None], 5, 1, 2)[0, 0] > 0
-            known &= near.numpy()
-        rows = features.flatten(1).T.numpy().astype(np.float64)
-        cells.append(rows[known.ravel()])
-        shares.append(share.flatten().numpy().astype(np.float64)[known.ravel()])
-    return np.concatenate(cells), np.concatenate(shares)
+    features = image.embedding.features[0].float().cpu()
+    side = (int(features.shape[1]), int(features.shape[2]))
+    union = torch.from_numpy(np.max(np.stack(covers), axis=0))[None, None]
+    share = F.adaptive_avg_pool2d(union, side)[0, 0]
+    known = _valid(image.embedding, side)
+    if not image.complete:
+        # Next to an object is background most likely; farther away nobody knows.
+        near = F.max_pool2d((share > 0).float()[None, None], 5, 1, 2)[0, 0] > 0
+        known &= near.numpy()
+    rows = features.flatten(1).T.numpy().astype(np.float64)
+    return rows[known.ravel()], share.flatten().numpy().astype(np.float64)[known.ravel()]
 
 
 def _valid(embedding: Embedding, side: tuple[int, ...]) -> Mask:

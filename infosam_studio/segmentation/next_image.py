@@ -20,7 +20,7 @@ from torch import Tensor
 
 from infosam_studio.segmentation.adapter_folder import AdapterFolder
 from infosam_studio.segmentation.everything import grid
-from infosam_studio.segmentation.knowledge import Knowledge
+from infosam_studio.segmentation.knowledge import CellMap
 from infosam_studio.segmentation.predictor import Embedding, Predictor
 from infosam_studio.segmentation.prompts import Prompt
 from infosam_studio.segmentation.suggesting import SuggestOptions, warm_points
@@ -79,7 +79,7 @@ def look(
     predictor: Predictor,
     embedding: Embedding,
     base_embedding: Callable[[], Embedding] | None,
-    knowledge: Knowledge | None = None,
+    cells: CellMap | None = None,
     *,
     single_mask: bool = False,
 ) -> Look:
@@ -87,9 +87,9 @@ def look(
 
     ``base_embedding`` gives the base's embedding of the image (the same one where the version
     does not act on the encoder), called while the base is in place; None where the base is in
-    use. With ``knowledge`` the clicks go where objects like the labelled ones lie.
+    use. With ``cells`` the clicks go where objects like the labelled ones lie.
     """
-    points = _points(embedding, knowledge)
+    points = _points(embedding, cells)
     prompts = [Prompt.from_clicks([[x, y, 1]]) for x, y in points]
     mine, scores = _masks(predictor, embedding, prompts, multimask=not single_mask)
     disagreement = 0.0
@@ -144,10 +144,10 @@ def rank(
 # helpers ---------------------------------------------------------------------------------
 
 
-def _points(embedding: Embedding, knowledge: Knowledge | None) -> Vector:
+def _points(embedding: Embedding, cells: CellMap | None) -> Vector:
     """Clicks [N, 2] in image pixels: on a coarse grid, or where known kinds of objects lie."""
-    if knowledge is not None:
-        heat = knowledge.cells.heat(embedding)
+    if cells is not None:
+        heat = cells.heat(embedding)
         found = warm_points(embedding, heat, SuggestOptions(most_points=POINTS))
         if len(found) >= POINTS // 2:
             return found

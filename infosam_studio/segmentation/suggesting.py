@@ -37,6 +37,7 @@ class SuggestOptions:
     ``most_points`` bounds the clicks; places colder than ``min_heat`` get none. Masks of less
     than ``min_confidence`` (expected IoU) are not kept; of two masks that share more than
     ``max_iou`` the better one stays, and one that lies in another by ``max_inside`` goes too.
+    ``batch`` clicks are answered at once (0: what suits the device).
     """
 
     most_points: int = 160
@@ -46,6 +47,7 @@ class SuggestOptions:
     max_iou: float = 0.4
     max_inside: float = 0.7
     min_area: int = 20
+    batch: int = 0
 
 
 DEFAULT_SUGGESTING = SuggestOptions()
@@ -78,7 +80,7 @@ def suggest(
     heat = knowledge.cells.heat(embedding)
     points = warm_points(embedding, heat, options)
     covered = _taken_low(predictor, embedding, taken)
-    size = BATCH_CPU if predictor.device.type == "cpu" else BATCH_GPU
+    size = options.batch or (BATCH_CPU if predictor.device.type == "cpu" else BATCH_GPU)
     kept = _Kept(options)
     while len(points):
         if cancelled():
