@@ -6,13 +6,17 @@ model); everything else is the adapter folders themselves.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from infosam_studio.adaptation.plan import NAME, choose_device
@@ -31,6 +35,14 @@ IN_USE: Final = "adapter"
 MODEL: Final = "model"
 DEFAULT_MODEL: Final = "starter"
 BASE: Final = "none"
+REMARK: Final = "remark"
+# .v3.4711.part, .v3.deleted.4711 and .import.4711.x beside the versions, v3.state.4711 among the
+# saved states: the number is that of the process.
+HALF_WRITTEN: Final = (
+    re.compile(r"\..+\.(\d+)\.part"),
+    re.compile(r"(?:\..+\.deleted|.+\.state)\.(\d+)"),
+    re.compile(r"\.import\.(\d+)\..+"),
+)
 MOST_UNPACKED: Final = 4 * 2**30
 FILES: Final = (
     "manifest.json",
@@ -159,7 +171,7 @@ def rename(project: Project, name: str, new: str) -> None:
     folder = find(project, name)
     target = _free(project, new)
     os.rename(folder.path, target)
-    _write_name(target, folder.manifest, new)
+    _write_manifest(target, replace(folder.manifest, name=new))
     if in_use(project) == name:
         project.set_setting(IN_USE, new)
 
@@ -176,11 +188,57 @@ def _free(project: Project, name: str) -> Path:
     return target
 
 
-def _write_name(path: Path, manifest: AdapterManifest, name: str) -> None:
-    content = json.dumps(replace(manifest, name=name).to_json(), indent=1, sort_keys=True)
+def _write_manifest(path: Path, manifest: AdapterManifest) -> None:
+    content = json.dumps(manifest.to_json(), indent=1, sort_keys=True)
     aside = path / f"manifest.json.{os.getpid()}"
-    aside.write_text(content, encoding="utf-8")
-    os.replace(aside, path / "manifest.json")
+    try:
+        aside.write_text(content, encoding="utf-8")
+        os.replace(aside, path / "manifest.json")
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise StudioError(
+            f"{path / 'manifest.json'} cannot be written ({error.strerror or error}): free some "
+            "space and try again."
+        ) from error
+
+
+def annotate(project: Project, name: str, text: str) -> None:
+    """Keep a remark with a version; it goes along on export. An empty text takes it away."""
+    folder = find(project, name)
+    notes = {key: value for key, value in folder.manifest.notes.items() if key != REMARK}
+    if text.strip():
+        notes[REMARK] = text.strip()
+    _write_manifest(folder.path, replace(folder.manifest, notes=notes))
+
+
+def tidy(project: Project) -> list[str]:
+    """Delete what runs that were killed have left half-written; returns the names.
+
+    Half-written folders carry the number of the process that wrote them. Those of processes
+    that still live, and anything else, stay.
+    """
+    found = []
+    for folder in (project.adapters_dir, project.cache_dir / "adapt"):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            matches = [pattern.fullmatch(path.name) for pattern in HALF_WRITTEN]
+            writer = next((int(match[1]) for match in matches if match), None)
+            if writer is not None and not _lives(writer):
+                found.append(path.name)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+    return found
+
+
+def _lives(pid: int) -> bool:
+    if pid == os.getpid():
+        return True
+    try:
+        return bool(importlib.import_module("psutil").pid_exists(pid))
+    except ImportError:
+        return True
 
 
 def delete(project: Project, name: str) -> None:
@@ -232,7 +290,7 @@ def import_version(project: Project, source: Path) -> str:
     if not source.exists():
         raise StudioError(f"{source} does not exist: choose an adapter folder or a .zip of one.")
     project.adapters_dir.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".import.", dir=project.adapters_dir))
+    aside = Path(tempfile.mkdtemp(prefix=f".import.{os.getpid()}.", dir=project.adapters_dir))
     aside.chmod(0o755)
     try:
         if source.is_dir():
@@ -244,7 +302,7 @@ def import_version(project: Project, source: Path) -> str:
         folder = AdapterFolder.read(aside)
         folder.tensors  # noqa: B018 (a damaged file must fail here)
         name = _name_here(project, folder.manifest.name)
-        _write_name(aside, folder.manifest, name)
+        _write_manifest(aside, replace(folder.manifest, name=name))
         os.rename(aside, project.adapters_dir / name)
     except OSError as error:
         raise StudioError(
@@ -257,18 +315,34 @@ def import_version(project: Project, source: Path) -> str:
 
 
 def _unzip(source: Path, target: Path) -> None:
-    """Only the known names are read, wherever they lie in the archive; nothing else is."""
+    """Only the known names are read, from the archive's own or its one folder; nothing else is.
+
+    No path of the archive is ever used as one, so it cannot write outside ``target``.
+    """
     try:
         with zipfile.ZipFile(source) as archive:
-            for info in archive.infolist():
-                name = Path(info.filename).name
-                if name in FILES and not info.is_dir():
-                    if info.file_size > MOST_UNPACKED:
-                        raise StudioError(f"{source.name} is too large to be an adapter.")
-                    with archive.open(info) as stream, (target / name).open("wb") as out:
-                        shutil.copyfileobj(stream, out)
-    except zipfile.BadZipFile as error:
-        raise StudioError(f"{source.name} is not a zip file of an adapter.") from error
+            for name, info in _members(archive).items():
+                if info.file_size > MOST_UNPACKED:
+                    raise StudioError(f"{source.name} is too large to be an adapter.")
+                with archive.open(info) as stream, (target / name).open("wb") as out:
+                    shutil.copyfileobj(stream, out)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        # RuntimeError: it asks for a password. NotImplementedError: a rare compression.
+        raise StudioError(
+            f"{source.name} is damaged or not a zip file of an adapter: export it again."
+        ) from error
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The adapter's files by name: those beside the manifest that lies least deep."""
+    files = [info for info in archive.infolist() if not info.is_dir()]
+    manifests = [info for info in files if PurePosixPath(info.filename).name == FILES[0]]
+    if not manifests:
+        return {}
+    first = min(manifests, key=lambda info: info.filename.count("/"))
+    place = PurePosixPath(first.filename).parent
+    paths = [(PurePosixPath(info.filename), info) for info in files]
+    return {path.name: info for path, info in paths if path.parent == place and path.name in FILES}
 
 
 def _name_here(project: Project, wanted: str) -> str:

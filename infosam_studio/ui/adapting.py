@@ -1,58 +1,41 @@
-"""Adapt model: starts runs, follows them, swaps versions in and back."""
+"""Adapt model: starts runs, follows them, and puts what the gate lets through in use."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
+from infosam_studio.annotation.split import Labelled, assign_split
 from infosam_studio.errors import StudioError
 from infosam_studio.events import Event
+from infosam_studio.ui.automatic import Automatic
 from infosam_studio.ui.document import Document
-from infosam_studio.ui.inference_messages import ModelState, UseAdapter
+from infosam_studio.ui.run_state import RunState, kind_of
+from infosam_studio.ui.versions import Versions
 from infosam_studio.ui.workers_adapt import AdaptWish, Ended, Supervisor
-from infosam_studio.ui.workers_images import Done, TaskThread
 from infosam_studio.ui.workers_inference import Inference
-from infosam_studio.ui.workers_versions import IN_USE, VersionRow, VersionTask
+from infosam_studio.ui.workers_versions import VersionRow, result_of
 
-BEFORE = "adapter_before"
-AUTO_EVERY = 10
-SILENT_AFTER = 180.0
-PROOF_IMAGES = 4
-
-STAGES = {
-    "load": "Loading the model",
-    "encode": "Looking at the images",
-    "before": "Testing the version in use",
-    "train": "Learning from your labels",
-    "after": "Testing the new version",
-    "write": "Writing the new version",
-}
-
-
-@dataclass
-class RunState:
-    """What is known about the run in progress."""
-
-    wish: AdaptWish
-    stage: str = "Starting"
-    step: int = 0
-    of: int = 0
-    left: float | None = None
-    losses: list[float] = field(default_factory=list)
-    ious: list[float] = field(default_factory=list)
-    started: float = field(default_factory=time.monotonic)
-    heard: float = field(default_factory=time.monotonic)
-    warnings: list[str] = field(default_factory=list)
+RUN = "adapt_run"
+TIMES = "adapt_seconds"
+TICK_MS = 1000
+# What the gate asks for; a test compares with `adaptation.gate`.
+PROOF_IMAGES = 3
+PROOF_OBJECTS = 10
 
 
 class Adapting(QObject):
-    """One run at a time. ``changed`` tells the panel; ``finished`` carries how a run ended."""
+    """One run at a time.
+
+    ``changed`` tells the panel that something about the run or what could be learnt from is
+    new, ``ticked`` comes every second of a run, ``finished`` carries how a run ended.
+    """
 
     changed = Signal()
+    ticked = Signal()
     versions_changed = Signal()
     finished = Signal(object)
     told = Signal(str, str)
@@ -61,82 +44,121 @@ class Adapting(QObject):
         self, document: Document, inference: Inference, model: str, parent: QObject
     ) -> None:
         super().__init__(parent)
-        self._document, self._inference, self.model = document, inference, model
+        self._document = document
         self._supervisor: Supervisor | None = None
         self.run: RunState | None = None
         self.last: Ended | None = None
-        self.versions: list[VersionRow] = []
-        self.automatic = False
-        self._accepted = 0
         self._closed = False
-        self._tasks = TaskThread("versions", self)
-        self._tasks.done.connect(self._take_versions)
+        self.store = Versions(document, inference, model, self)
+        self.store.changed.connect(self.versions_changed)
+        self.store.listed.connect(self._look_for_unseen)
+        self.store.told.connect(self.told)
+        self.automatic = Automatic(self)
         self._watch = QTimer(self)
-        self._watch.setInterval(5000)
-        self._watch.timeout.connect(self._check_alive)
-        inference.model_state.connect(self._model_changed)
+        self._watch.setInterval(TICK_MS)
+        self._watch.timeout.connect(self._tick)
         # Undo, deletion and import change what can be learnt from, not only accepting.
         document.objects_changed.connect(self.changed)
         document.images_changed.connect(self.changed)
+        for sign_of_life in (
+            document.history_changed,
+            document.current_changed,
+            document.selection_changed,
+            inference.answered,
+            inference.hovered,
+        ):
+            sign_of_life.connect(self.automatic.touch)
 
     # what there is -----------------------------------------------------------------------
 
     @property
+    def model(self) -> str:
+        """The base model in use."""
+        return self.store.model
+
+    @property
     def in_use(self) -> str | None:
         """The version in use, None for the base model."""
-        name = self._document.project.setting(IN_USE)
-        return str(name) if name else None
+        return self.store.in_use
+
+    @property
+    def versions(self) -> list[VersionRow]:
+        """All versions, the oldest first, without the base model."""
+        return self.store.rows
 
     def folder_of(self, name: str | None) -> Path | None:
         """The folder of a version."""
-        return self._document.project.adapters_dir / name if name else None
+        return self.store.folder_of(name)
+
+    def use(self, name: str | None) -> None:
+        """Swap to a version (None: the base model) between two predictions."""
+        self.store.use(name)
+
+    def load_model(self, name: str) -> None:
+        """Load another base model, without any version on it."""
+        self.store.load_model(name)
+
+    def roll_back(self) -> str | None:
+        """Use the version that was in use before; returns what is in use now."""
+        return self.store.roll_back()
+
+    def _counts(self) -> dict[int, int]:
+        """Objects per image of the images that can be learnt from."""
+        document = self._document
+        images = [one for one in document.images() if not one.excluded and not one.problem]
+        return {one.id: document.count(one.id) for one in images if document.count(one.id)}
+
+    @property
+    def objects(self) -> int:
+        """How many objects there are to learn from."""
+        return sum(self._counts().values())
 
     def needs(self) -> str:
-        """What a run would have to work with, in one sentence."""
-        labelled = [
-            one
-            for one in self._document.images()
-            if self._document.count(one.id) and not one.excluded
-        ]
-        objects = sum(self._document.count(one.id) for one in labelled)
-        if not objects:
+        """What a run would have to work with and what a proof lacks, in a sentence or two."""
+        counts = self._counts()
+        if not counts:
             return "Accept a few objects first; the model then learns from them."
-        what = f"{_count(objects, 'object')} on {_count(len(labelled), 'image')}"
-        missing = PROOF_IMAGES - len(labelled)
-        if missing > 0:
-            more = _count(missing, "more labelled image")
-            return f"{what}. You can start now; with {more} the result can be proven."
-        return f"{what}. Some are held out to prove the result."
+        what = f"{_count(sum(counts.values()), 'object')} on {_count(len(counts), 'image')}."
+        records = [self._document.image(key) for key in counts]
+        labelled = [Labelled(r.id, r.sha256, r.page, r.split) for r in records if r is not None]
+        parts = {one.id: one.split or "" for one in labelled} | assign_split(labelled)
+        tests = [key for key, part in parts.items() if part == "val"]
+        held = sum(counts[key] for key in tests)
+        missing = _images_missing(len(tests), len(counts))
+        if missing:
+            more = f"{_count(missing, 'more labelled image')} for a proof"
+        elif held < PROOF_OBJECTS:
+            more = f"{PROOF_OBJECTS - held} more objects on the test images for a proof"
+        else:
+            kept = f"{_count(held, 'object')} on {_count(len(tests), 'image')}"
+            return f"{what} {kept} are kept aside to prove the result."
+        return f"{what} {more}; you can start now, the result will be marked unproven."
 
     @property
     def possible(self) -> bool:
         """Whether a run can be started now."""
-        labelled = any(self._document.count(one.id) for one in self._document.images())
-        return self.run is None and labelled and not self._document.project.read_only
+        project = self._document.project
+        return self.run is None and not project.read_only and bool(self._counts())
 
     # running -----------------------------------------------------------------------------
 
-    def start(
-        self,
-        *,
-        speed: str = "instant",
-        method: str = "infosam",
-        recipe: str = "studio",
-        minutes: float | None = None,
-        automatic: bool = False,
-    ) -> bool:
-        """Start a run; False where that is not possible now."""
+    def start(self, wish: AdaptWish | None = None, **choices: Any) -> bool:
+        """Start a run as wished, or with these fields of `AdaptWish`; False where impossible."""
         if not self.possible:
             return False
         project = self._document.project
+        if wish is None:
+            wish = AdaptWish(**({"project": project.folder, "model": self.model} | choices))
+        marker = {"known": self.store.names(), "automatic": wish.automatic}
         try:
             project.ensure_split()
+            project.set_setting(RUN, marker)
         except StudioError as problem:
             self.told.emit(str(problem), "error")
             return False
-        wish = AdaptWish(project.folder, self.model, speed, method, recipe, minutes, automatic)
-        self.run, self.last = RunState(wish), None
-        self._accepted = 0
+        times = project.setting(TIMES) or {}
+        self.run, self.last = RunState(wish, times.get(kind_of(wish), {})), None
+        self.automatic.run_started(wish)
         supervisor = self._supervisor = Supervisor(wish, self)
         supervisor.event_read.connect(self._take_event)
         supervisor.ended.connect(self._take_end)
@@ -146,11 +168,21 @@ class Adapting(QObject):
         self.changed.emit()
         return True
 
+    def retry(self) -> bool:
+        """Run again what ended last; a run that was cut off goes on where it was."""
+        last = self.last
+        if last is None:
+            return self.start()
+        return self.start(replace(last.wish, resume=last.interrupted, automatic=False))
+
     def cancel(self) -> None:
         """Ask the run to stop; the version in use stays in use."""
+        self._stop("")
+
+    def _stop(self, reason: str) -> None:
         if self._supervisor is not None and self.run is not None:
-            self.run.stage = "Stopping"
-            self._supervisor.cancel()
+            self.run.stopping = True
+            self._supervisor.cancel(reason)
             self.changed.emit()
 
     @property
@@ -160,126 +192,113 @@ class Adapting(QObject):
 
     @Slot(object)
     def _take_event(self, event: Event) -> None:
-        run = self.run
-        if run is None or self._closed:
+        if self.run is not None and not self._closed:
+            self.run.take(event)
+            self.changed.emit()
+
+    @Slot()
+    def _tick(self) -> None:
+        """Every second of a run: its log, and whether it still lives."""
+        run, supervisor = self.run, self._supervisor
+        if run is None or supervisor is None:
             return
-        run.heard = time.monotonic()
-        data = event.data
-        if event.kind == "progress":
-            run.stage = STAGES.get(str(data.get("stage")), str(data.get("stage")))
-            run.step, run.of = int(data.get("step") or 0), int(data.get("of") or 0)
-            run.left = data.get("left")
-            losses = data.get("losses") or {}
-            if losses:
-                run.losses.append(float(losses.get("total", sum(losses.values()))))
-        elif event.kind == "validation":
-            run.ious.append(float(data.get("iou") or 0.0))
-        elif event.kind == "warning":
-            run.warnings.append(str(data.get("text", "")))
-        self.changed.emit()
+        for line in supervisor.take_lines():
+            run.write(line)
+        if run.tick(supervisor.cpu_seconds()):
+            self._stop("The adaptation fell silent and was stopped: try again.")
+        self.ticked.emit()
 
     @Slot(object)
     def _take_end(self, ended: Ended) -> None:
         self._watch.stop()
-        if self._closed:
+        run = self.run
+        if self._closed or run is None:
             return
+        for line in ended.log[-20:] if ended.result is None else ():
+            run.write(line)
+        ended = replace(ended, log=tuple(run.log))
+        if ended.result is not None:
+            self._remember_times(run)
         self._supervisor, self.run, self.last = None, None, ended
-        result = ended.result
-        if result is not None and result.get("promoted"):
-            proven = bool((result.get("gate") or {}).get("proven"))
-            if proven or not ended.wish.automatic:
-                self.use(str(result["adapter"]))
-        self.refresh()
+        if ended.result is not None or not ended.interrupted:
+            self._clear_marker()  # else the list may show a version nobody has heard of
+        self._promote(ended)
+        self.store.refresh()
         self.changed.emit()
         self.finished.emit(ended)
+        self.automatic.run_ended(ended)
 
-    @Slot()
-    def _check_alive(self) -> None:
-        """A silent child is ended; its end is told like any other."""
-        run = self.run
-        if run is not None and time.monotonic() - run.heard > SILENT_AFTER:
-            self.told.emit("The adaptation has fallen silent and is being stopped.", "warning")
-            self.cancel()
-
-    # versions ----------------------------------------------------------------------------
-
-    def refresh(self) -> None:
-        """Read the list of versions again."""
-        self._tasks.submit("list", VersionTask(self._document.project))
-
-    @Slot(object)
-    def _take_versions(self, done: Done) -> None:
-        if done.error is not None:
-            self.told.emit(str(done.error), "error")
+    def _promote(self, ended: Ended) -> None:
+        """Put in use what the gate let through; by itself only what is proven."""
+        result = ended.result
+        if result is None or not result.get("promoted") or ended.cancelled:
             return
-        self.versions = done.result
-        self.versions_changed.emit()
+        if ended.wish.model != self.model:
+            return  # it was compared on another base: swapping that is the user's decision
+        proven = bool((result.get("gate") or {}).get("proven"))
+        if proven or not ended.wish.automatic:
+            self.use(str(result["adapter"]))
 
-    def use(self, name: str | None) -> None:
-        """Swap to a version (None: the base model) between two predictions."""
-        before = self.in_use
-        if name == before:
-            return
-        project = self._document.project
+    def _remember_times(self, run: RunState) -> None:
+        times = self._document.project.setting(TIMES) or {}
+        self._keep(TIMES, times | {kind_of(run.wish): run.durations()})
+
+    # what was not seen to end ------------------------------------------------------------
+
+    def _clear_marker(self) -> None:
+        self._keep(RUN, None)
+
+    def _keep(self, key: str, value: Any) -> None:
         try:
-            project.set_setting(IN_USE, name)
-            project.set_setting(BEFORE, {"name": before})
+            self._document.project.set_setting(key, value)
         except StudioError as problem:
             self.told.emit(str(problem), "error")
-            return
-        self._inference.submit(UseAdapter(self.folder_of(name)))
-        self.versions_changed.emit()
-
-    def roll_back(self) -> str | None:
-        """Use the version that was in use before; returns what is in use now."""
-        stored: dict[str, Any] | None = self._document.project.setting(BEFORE)
-        self.use(stored.get("name") if stored is not None else None)
-        return self.in_use
-
-    def rename(self, name: str, new: str) -> None:
-        """Give a version another name."""
-        self._tasks.submit("rename", VersionTask(self._document.project, "rename", name, new))
-
-    def delete(self, name: str) -> None:
-        """Delete a version; where it is in use, the base model takes over first."""
-        if self.in_use == name:
-            self.use(None)
-        self._tasks.submit("delete", VersionTask(self._document.project, "delete", name))
-
-    def export(self, name: str, out: Path) -> None:
-        """Copy a version to a folder or zip."""
-        self._tasks.submit("export", VersionTask(self._document.project, "export", name, out))
-
-    def import_version(self, source: Path) -> None:
-        """Take in a version from a folder or zip."""
-        task = VersionTask(self._document.project, "import_version", source)
-        self._tasks.submit("import", task)
-
-    # auto --------------------------------------------------------------------------------
-
-    def set_automatic(self, on: bool) -> None:
-        """Adapt by itself after every ten accepted objects."""
-        self.automatic, self._accepted = on, 0
 
     @Slot()
-    def object_accepted(self) -> None:
-        """Count accepted objects for the automatic runs."""
-        self._accepted += 1
-        if self.automatic and self._accepted >= AUTO_EVERY:
-            self.start(speed="instant", automatic=True)
+    def _look_for_unseen(self) -> None:
+        """Offer a version whose run ended without the window, or was killed while telling."""
+        project = self._document.project
+        marker = project.setting(RUN)
+        if self.run is not None or not isinstance(marker, dict) or project.read_only:
+            return
+        self._clear_marker()
+        known = set(marker.get("known") or ())
+        fresh = [row for row in self.versions if row.name not in known and not row.problem]
+        wish = AdaptWish(project.folder, self.model)
+        if fresh:
+            result = result_of(fresh[-1])
+            ended = Ended(wish, result, "", False, (), offered=True)
+        elif self.last is None and not marker.get("closed"):
+            text = "The app ended while the model was being adapted. Your labels are all there."
+            ended = Ended(wish, None, text, False, (), interrupted=True, offered=True)
+        else:
+            return
+        self.last = ended
         self.changed.emit()
-
-    @Slot(object)
-    def _model_changed(self, state: ModelState) -> None:
-        if state.phase == "ready" and not self.versions:
-            self.refresh()
+        self.finished.emit(ended)
 
     def close(self) -> None:
         """End a run in progress and the threads."""
         self._closed = True
+        self._watch.stop()
         if self._supervisor is not None:
+            marker = self._document.project.setting(RUN)
+            if isinstance(marker, dict):  # nobody needs to be told that this run was cut off
+                self._keep(RUN, marker | {"closed": True})
             self._supervisor.close()
-        self._tasks.close()
+        self.automatic.switch(False)
+        self.store.close()
+
+
+def _images_missing(tests: int, labelled: int) -> int:
+    """How many labelled images the sticky split needs until enough of them are for testing."""
+    if tests >= PROOF_IMAGES:
+        return 0
+    more = 0
+    while tests < PROOF_IMAGES:
+        more += 1
+        tests += tests < (labelled + more) // 4
+    return more
 
 
 def _count(number: int, noun: str) -> str:

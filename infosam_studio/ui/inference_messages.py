@@ -130,7 +130,11 @@ class EncodeState:
 
 @dataclass(frozen=True)
 class ModelState:
-    """The model in use: ``phase`` is loading, ready or failed."""
+    """The model in use: ``phase`` is loading, ready or failed.
+
+    Ready with a ``problem``: what was asked for could not be loaded, and this is in use instead.
+    ``folder`` is that of the adapter in use.
+    """
 
     phase: str
     name: str
@@ -139,3 +143,4 @@ class ModelState:
     problem: str = ""
     seconds: float = 0.0
     input_size: int = 0
+    folder: Path | None = None

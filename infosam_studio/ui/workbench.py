@@ -149,7 +149,7 @@ class Workbench(QObject):
         self.tools.changed.connect(self._tool_changed)
         self.adapting.told.connect(self.tell)
         self.adapting.finished.connect(self._adapted)
-        self.drafting.accepted.connect(self.adapting.object_accepted)
+        self.drafting.accepted.connect(self.adapting.automatic.object_accepted)
         self.look.adjusted.connect(self._adjust)
         self.adjuster.ready.connect(self._show_adjusted)
         self.images.state_wanted.connect(self.set_image_state)
@@ -327,14 +327,17 @@ class Workbench(QObject):
     def _adapted(self, ended: Ended) -> None:
         if ended.result is None:
             if not ended.cancelled:
-                self.toast.tell(ended.problem, kind="error")
+                self.toast.tell(ended.problem, kind="warning" if ended.offered else "error")
             return
         name = ended.result["adapter"]
-        if self.adapting.in_use == name:
+        if ended.offered:
+            self.model_panel.raise_()
+            self.toast.tell(f"{name} was finished while nobody looked: see the Model panel.")
+        elif self.adapting.in_use == name:
             text = f"{name} is in use: {gain_in_clicks(ended.result)}"
             self.toast.tell(text, action="roll_back", label="Roll back")
         else:
-            self.toast.tell(f"{name} is not better and stays unused.")
+            self.toast.tell(f"{name} stays unused: the Model panel says why.")
 
     # draft -------------------------------------------------------------------------------
 

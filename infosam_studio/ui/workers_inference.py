@@ -80,6 +80,7 @@ class InferenceWorker(QObject):
         self.cache_dir = cache_dir
         self._predictor: Predictor | None = None
         self._model_name = ""
+        self._folder: Path | None = None
         self._job: ImageJob | None = None
         self._embedding: Embedding | None = None
         self._regions: OrderedDict[Region, Embedding] = OrderedDict()
@@ -131,47 +132,50 @@ class InferenceWorker(QObject):
     # model and adapter -------------------------------------------------------------------
 
     def _change_model(self, command: LoadModel | UseAdapter) -> None:
+        """Load a model or swap the adapter; what fails leaves what was in use as it was."""
         started = time.perf_counter()
         name = command.name if isinstance(command, LoadModel) else self._model_name
         self.model_state.emit(ModelState("loading", name))
+        problem = ""
         try:
             if isinstance(command, LoadModel):
-                self._predictor = self._maker(command.name, self.cache_dir)
-                self._model_name = name
-                self._adapter_at_start(command.adapter)
+                problem = self._load_model(command)
             else:
                 self._apply_adapter(command.folder)
-        except StudioError as problem:
-            self.model_state.emit(ModelState("failed", name, problem=str(problem)))
-            return
-        except (OSError, RuntimeError, ImportError) as problem:
+        except StudioError as error:
+            problem = str(error)
+        except (OSError, RuntimeError, ImportError, MemoryError) as error:
             log.exception("loading %s", name)
-            sentence = f"{name} cannot be loaded: {problem}"
-            self.model_state.emit(ModelState("failed", name, problem=sentence))
+            problem = f"{name} cannot be loaded: {error}"
+        predictor = self._predictor
+        if predictor is None:
+            self.model_state.emit(ModelState("failed", name, problem=problem))
             return
         self._logits.clear()
-        seconds = time.perf_counter() - started
-        predictor = self._predictor
-        if predictor is not None:
-            state = ModelState(
+        self.model_state.emit(
+            ModelState(
                 "ready",
-                name,
+                self._model_name,
                 predictor.adapter_name,
                 str(predictor.device),
-                seconds=seconds,
+                problem=problem,
+                seconds=time.perf_counter() - started,
                 input_size=int(predictor.sam.image_encoder.img_size),
+                folder=self._folder,
             )
-            self.model_state.emit(state)
+        )
 
-    def _adapter_at_start(self, folder: Path | None) -> None:
+    def _load_model(self, command: LoadModel) -> str:
         """An adapter that cannot be used must not keep the base model from working."""
-        if folder is None:
-            return
-        try:
-            self._apply_adapter(folder)
-        except StudioError as problem:
-            text = f"{problem} The base model is used instead."
-            self.model_state.emit(ModelState("loading", self._model_name, problem=text))
+        self._predictor = self._maker(command.name, self.cache_dir)
+        self._model_name, self._folder, self._embedding = command.name, None, None
+        self._regions.clear()
+        if command.adapter is not None:
+            try:
+                self._apply_adapter(command.adapter)
+            except StudioError as problem:
+                return f"{problem} The base model is used instead."
+        return ""
 
     def _apply_adapter(self, folder: Path | None) -> None:
         from infosam_studio.segmentation.adapter_folder import AdapterFolder
@@ -180,6 +184,7 @@ class InferenceWorker(QObject):
             return
         before = self._predictor.encoder_sha256
         self._predictor.load_adapter(AdapterFolder.read(folder) if folder is not None else None)
+        self._folder = folder
         if self._predictor.encoder_sha256 != before:
             self._embedding = None
             self._regions.clear()

@@ -119,7 +119,9 @@ def test_the_card_speaks_in_clicks(qtbot: Any, bench: Workbench, tmp_path: Path)
     card = ResultCard()
     qtbot.addWidget(card)
     card.show_end(Ended(AdaptWish(tmp_path, "starter"), result, "", False, ()), "v1")
-    assert "in use (unproven)" in card.text
+    assert "v1 is in use" in card.text
+    assert "unproven" in card.text
+    assert "+0.4 to +2.1 clicks" in card.text
     with qtbot.waitSignal(card.back_wanted):
         card._pressed()
 

@@ -9,28 +9,30 @@ from pathlib import Path
 from PySide6.QtCore import QPoint, Qt, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QDoubleSpinBox,
     QFileDialog,
-    QFormLayout,
+    QHBoxLayout,
     QInputDialog,
     QLabel,
-    QListWidget,
-    QListWidgetItem,
     QMenu,
+    QPlainTextEdit,
     QProgressBar,
     QPushButton,
     QWidget,
 )
 
-from infosam_studio.ui.adapting import Adapting, RunState
-from infosam_studio.ui.panels.card import Curves, ResultCard
+from infosam_studio.ui.adapting import Adapting
+from infosam_studio.ui.dialogs.comparing import CompareDialog
+from infosam_studio.ui.dialogs.confirming import confirm
+from infosam_studio.ui.panels.adapt_options import AdaptOptions
+from infosam_studio.ui.panels.card import ResultCard
+from infosam_studio.ui.panels.curves import Curves
 from infosam_studio.ui.panels.frame import Panel
+from infosam_studio.ui.panels.timeline import Timeline
+from infosam_studio.ui.run_state import LOG_LINES, RunState
 from infosam_studio.ui.workers_adapt import Ended
 from infosam_studio.ui.workers_versions import VersionRow
 
-NAME_ROLE = int(Qt.ItemDataRole.UserRole)
+FINE = 1000
 
 
 class ModelPanel(Panel):
@@ -42,86 +44,69 @@ class ModelPanel(Panel):
         self._state = QLabel("")
         self._state.setWordWrap(True)
         self._state.setProperty("role", "muted")
+        self._auto = QLabel("")
+        self._auto.setProperty("role", "good")
+        self._auto.setWordWrap(True)
         self.button = QPushButton("Adapt model")
         self.button.setProperty("kind", "primary")
         self.button.setToolTip(adapt.toolTip())
         self.button.clicked.connect(self._pressed)
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
+        self.progress.setAccessibleName("Progress of the adaptation")
         self.curves = Curves()
         self.card = ResultCard()
-        self.card.use_wanted.connect(self._use)
-        self.card.back_wanted.connect(self._back)
-        self.card.retry_wanted.connect(self._start)
-        self.options_button = QPushButton("Options")
-        self.options_button.setProperty("kind", "link")
-        self.options_button.setCheckable(True)
-        self.options = self._make_options()
-        self.options_button.toggled.connect(self.options.setVisible)
-        self.versions = self._make_versions()
-        for widget in (
-            self._state,
-            self.button,
-            self.progress,
-            self.curves,
-            self.card,
-            self.options_button,
-            self.options,
-            self._heading("Versions"),
-            self.versions,
-        ):
-            self.column.addWidget(widget)
-        self.column.addStretch(1)
-        adapting.changed.connect(self._show)
-        adapting.versions_changed.connect(self._show_versions)
-        adapting.finished.connect(self._show_end)
+        self.options = AdaptOptions()
+        self.log = QPlainTextEdit()
+        self.versions = Timeline()
+        self._written = 0
+        self._lay_out()
+        self._connect()
         self._show()
         self._show_versions()
 
-    def _heading(self, text: str) -> QLabel:
-        label = QLabel(text)
-        label.setProperty("role", "muted")
-        label.setContentsMargins(2, 8, 0, 0)
-        return label
+    def _lay_out(self) -> None:
+        self.log.setReadOnly(True)
+        self.log.setMaximumBlockCount(LOG_LINES)
+        self.log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.log.setAccessibleName("Log of the adaptation")
+        self.log.setFixedHeight(130)
+        self.log.hide()
+        self.options.hide()
+        self.options_button, self.log_button = _link("Options"), _link("Log")
+        links = QHBoxLayout()
+        links.setContentsMargins(0, 0, 0, 0)
+        links.addWidget(self.options_button)
+        links.addWidget(self.log_button)
+        links.addStretch(1)
+        heading = QLabel("Versions")
+        heading.setProperty("role", "muted")
+        heading.setContentsMargins(2, 8, 0, 0)
+        for widget in (self._auto, self._state, self.button, self.progress, self.curves, self.card):
+            self.column.addWidget(widget)
+        self.column.addLayout(links)
+        for widget in (self.options, self.log, heading, self.versions):
+            self.column.addWidget(widget)
+        self.column.addStretch(1)
 
-    def _make_options(self) -> QWidget:
-        box = QWidget()
-        form = QFormLayout(box)
-        form.setContentsMargins(2, 0, 2, 0)
-        self.speed, self.method, self.recipe = QComboBox(), QComboBox(), QComboBox()
-        self.speed.addItem("Instant: decoder, seconds", "instant")
-        self.speed.addItem("Full: encoder too, minutes", "full")
-        self.method.addItem("InfoSAM", "infosam")
-        self.method.addItem("LoRA without InfoSAM", "lora")
-        self.method.addItem("Decoder only", "decoder")
-        self.recipe.addItem("Studio", "studio")
-        self.recipe.addItem("Paper", "paper")
-        self.minutes = QDoubleSpinBox()
-        self.minutes.setRange(0, 600)
-        self.minutes.setSpecialValueText("As needed")
-        self.minutes.setSuffix(" min")
-        self.automatic = QCheckBox("By itself after every 10 objects")
-        self.automatic.setToolTip("Instant runs; only proven versions are put in use")
-        self.automatic.toggled.connect(self._adapting.set_automatic)
-        for text, widget in (
-            ("Speed", self.speed),
-            ("Time", self.minutes),
-            ("Method", self.method),
-            ("Recipe", self.recipe),
-        ):
-            form.addRow(text, widget)
-        form.addRow(self.automatic)
-        box.hide()
-        return box
-
-    def _make_versions(self) -> QListWidget:
-        found = QListWidget()
-        found.setAccessibleName("Versions of the model")
-        found.setMinimumHeight(90)
-        found.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        found.customContextMenuRequested.connect(self._menu)
-        found.itemDoubleClicked.connect(self._double_clicked)
-        return found
+    def _connect(self) -> None:
+        adapting = self._adapting
+        self.card.use_wanted.connect(adapting.use)
+        self.card.back_wanted.connect(self._back)
+        self.card.retry_wanted.connect(self._retry)
+        self.card.log_wanted.connect(self._open_log)
+        self.options_button.toggled.connect(self.options.setVisible)
+        self.log_button.toggled.connect(self._toggle_log)
+        self.options.automatic_changed.connect(self._switch_automatic)
+        self.versions.use_wanted.connect(adapting.use)
+        self.versions.rename_wanted.connect(self._rename)
+        self.versions.delete_wanted.connect(self._delete)
+        self.versions.customContextMenuRequested.connect(self._menu)
+        adapting.changed.connect(self._show)
+        adapting.ticked.connect(self._show)
+        adapting.automatic.changed.connect(self._show)
+        adapting.versions_changed.connect(self._show_versions)
+        adapting.finished.connect(self._show_end)
 
     # state -------------------------------------------------------------------------------
 
@@ -129,54 +114,74 @@ class ModelPanel(Panel):
     def _show(self) -> None:
         run = self._adapting.run
         self.progress.setVisible(run is not None)
-        self.curves.setVisible(run is not None and bool(run.losses))
+        self.curves.setVisible(run is not None and bool(run.steps))
+        self.curves.follow(run)
+        automatic = self._adapting.automatic
+        self._auto.setText(automatic.text)
+        self._auto.setVisible(automatic.on)
+        self.options.show_automatic(automatic.on)
         if run is None:
             self.button.setText("Adapt model")
-            self.button.setProperty("kind", "primary")
             self.button.setEnabled(self._adapting.possible)
             self._state.setText(self._adapting.needs())
         else:
             self.card.hide()
             self.button.setText("Cancel")
-            self.button.setProperty("kind", "")
-            self.button.setEnabled(True)
+            self.button.setEnabled(not run.stopping)
             self._show_run(run)
-        self.button.style().unpolish(self.button)
-        self.button.style().polish(self.button)
+        self._paint_button("" if run is not None else "primary")
+        self.set_count("adapting" if run is not None else self._adapting.in_use or "base")
+        self._show_log(run)
+
+    def _paint_button(self, kind: str) -> None:
+        if self.button.property("kind") != kind:
+            self.button.setProperty("kind", kind)
+            self.button.style().unpolish(self.button)
+            self.button.style().polish(self.button)
 
     def _show_run(self, run: RunState) -> None:
-        text = f"{run.stage}…"
-        if run.of:
+        text = f"{run.title}…"
+        if run.of and not run.stopping:
             text += f" {run.step} of {run.of}"
-        if run.left is not None:
-            text += f", about {_time(run.left)} left"
-        self._state.setText(text + "\nYou can go on labelling.")
-        self.progress.setRange(0, max(0, run.of))
-        self.progress.setValue(run.step)
-        self.curves.show_values(run.losses, run.ious)
+        left = run.remaining()
+        if left is not None:
+            text += f", {_time(left)} left"
+        more = "Waiting for the socket." if run.paused else "You can go on labelling."
+        warnings = "\n".join(run.warnings[-2:])
+        self._state.setText("\n".join(part for part in (text, more, warnings) if part))
+        fraction = run.fraction()
+        # Without a range the bar runs to and fro: nothing is known yet.
+        self.progress.setRange(0, 0 if fraction is None else FINE)
+        if fraction is not None:
+            self.progress.setValue(round(FINE * fraction))
+
+    def _show_log(self, run: RunState | None) -> None:
+        if run is None:
+            return
+        fresh = run.logged - self._written
+        if fresh < 0:
+            self.log.clear()
+            fresh = run.logged
+        if fresh:
+            lines = list(run.log)[-min(fresh, LOG_LINES) :]
+            self.log.appendPlainText("\n".join(lines))
+            self._written = run.logged
 
     @Slot(object)
     def _show_end(self, ended: Ended) -> None:
+        self.log.setPlainText("\n".join(ended.log))
+        self._written = 0
         self.card.show_end(ended, self._adapting.in_use)
 
     @Slot()
     def _show_versions(self) -> None:
-        used = self._adapting.in_use
-        self.versions.clear()
-        rows = [VersionRow(self._adapting.model, None), *self._adapting.versions]
-        for row in rows:
-            name = row.name if row.path is not None else None
-            item = QListWidgetItem(_line(row, name == used))
-            item.setData(NAME_ROLE, name)
-            item.setToolTip(_tip(row))
-            if name == used:
-                font = item.font()
-                font.setBold(True)
-                item.setFont(font)
-            self.versions.addItem(item)
-        self.set_count(used or "base")
-        if self._adapting.last is not None and self.card.isVisible():
-            self.card.show_end(self._adapting.last, used)
+        adapting = self._adapting
+        rows = [VersionRow(adapting.model, None), *adapting.versions]
+        self.versions.show_rows(rows, adapting.in_use, adapting.model)
+        self.options.show_bases(adapting.store.bases, adapting.model)
+        self.set_count("adapting" if adapting.run is not None else adapting.in_use or "base")
+        if adapting.last is not None and self.card.isVisible():
+            self.card.show_end(adapting.last, adapting.in_use)
 
     # actions -----------------------------------------------------------------------------
 
@@ -185,91 +190,139 @@ class ModelPanel(Panel):
         if self._adapting.run is not None:
             self._adapting.cancel()
         else:
-            self._start()
+            self._adapting.start(**self.options.choices())
 
     @Slot()
-    def _start(self) -> None:
-        minutes = self.minutes.value()
-        self._adapting.start(
-            speed=self.speed.currentData(),
-            method=self.method.currentData(),
-            recipe=self.recipe.currentData(),
-            minutes=minutes if minutes > 0 else None,
-        )
-
-    @Slot(str)
-    def _use(self, name: str) -> None:
-        self._adapting.use(name)
+    def _retry(self) -> None:
+        self._adapting.retry()
 
     @Slot()
     def _back(self) -> None:
         self._adapting.roll_back()
 
-    @Slot(QListWidgetItem)
-    def _double_clicked(self, item: QListWidgetItem) -> None:
-        self._adapting.use(item.data(NAME_ROLE))
+    @Slot()
+    def _open_log(self) -> None:
+        self.log_button.setChecked(True)
+
+    @Slot(bool)
+    def _toggle_log(self, shown: bool) -> None:
+        self.log.setVisible(shown)
+        if shown:
+            bar = self.log.verticalScrollBar()
+            bar.setValue(bar.maximum())
+
+    @Slot(bool, int)
+    def _switch_automatic(self, on: bool, every: int) -> None:
+        self._adapting.automatic.switch(on, every)
 
     @Slot(QPoint)
     def _menu(self, position: QPoint) -> None:
         item = self.versions.itemAt(position)
-        if item is None:
-            return
-        name = item.data(NAME_ROLE)
-        choices: list[tuple[str, Callable[[], None]]] = []
-        if name != self._adapting.in_use:
-            choices.append(("Use", partial(self._adapting.use, name)))
-        if name is not None:
-            choices += [
-                ("Rename…", partial(self._rename, name)),
-                ("Export…", partial(self._export, name)),
-                ("Delete", partial(self._adapting.delete, name)),
-            ]
-        choices.append(("Import a version…", self._import))
+        choices = self.choices_for(self.versions.chosen() if item is not None else "")
         menu = QMenu(self)
-        handlers = {menu.addAction(text): handler for text, handler in choices}
+        handlers = {}
+        for text, handler in choices:
+            if text:
+                handlers[menu.addAction(text)] = handler
+            else:
+                menu.addSeparator()
         chosen = menu.exec(self.versions.viewport().mapToGlobal(position))
         if chosen in handlers:
             handlers[chosen]()
         menu.deleteLater()
 
+    def choices_for(self, name: str | None) -> list[tuple[str, Callable[[], object]]]:
+        """What can be done with a version (None: the base, "": none); no text is a line."""
+        used = self._adapting.in_use
+        found: list[tuple[str, Callable[[], object]]] = []
+        if name != "" and name != used:
+            found += [
+                ("Use", partial(self._adapting.use, name)),
+                (f"Compare with {used or 'the base model'}…", partial(self._compare, name)),
+            ]
+        if name:
+            found += [
+                ("Rename…", partial(self._rename, name)),
+                ("Remark…", partial(self._annotate, name)),
+                ("Delete…", partial(self._delete, name)),
+                ("", _nothing),
+                ("Export as a zip file…", partial(self._export, name, ".zip")),
+                ("Export as a folder…", partial(self._export, name, "")),
+            ]
+        if found:
+            found.append(("", _nothing))
+        found += [
+            ("Import a zip file…", self._import_zip),
+            ("Import a folder…", self._import_folder),
+        ]
+        return found
+
+    def _compare(self, name: str | None) -> None:
+        rows = {row.name: row for row in self._adapting.versions}
+        base = VersionRow(self._adapting.model, None)
+        pair = [rows.get(one or "", base) for one in (self._adapting.in_use, name)]
+        dialog = CompareDialog(pair[0], pair[1], self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.use_wanted.connect(self._adapting.use)
+        dialog.open()
+
+    @Slot(str)
     def _rename(self, name: str) -> None:
         new, good = QInputDialog.getText(self, "Rename version", "New name", text=name)
         if good and new.strip():
-            self._adapting.rename(name, new.strip())
+            self._adapting.store.rename(name, new.strip())
 
-    def _export(self, name: str) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Export version", f"{name}.zip")
+    def _annotate(self, name: str) -> None:
+        row = self._adapting.store.row(name)
+        text, good = QInputDialog.getText(
+            self, f"Remark on {name}", "Remark", text=row.remark if row else ""
+        )
+        if good:
+            self._adapting.store.annotate(name, text)
+
+    @Slot(str)
+    def _delete(self, name: str) -> None:
+        used = name == self._adapting.in_use
+        text = f"Delete {name}? This cannot be undone."
+        if used:
+            text = f"Delete {name}, which is in use? The base model takes its place."
+        if confirm(self, "Delete version", text, yes="Delete"):
+            self._adapting.store.delete(name)
+
+    def _export(self, name: str, suffix: str) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Export version", f"{name}{suffix}")
         if path:
-            self._adapting.export(name, Path(path))
+            target = Path(path)
+            if suffix and target.suffix.lower() != suffix:
+                target = target.with_name(target.name + suffix)
+            self._adapting.store.export(name, target)
 
-    def _import(self) -> None:
+    def _import_zip(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Import version", "", "Versions (*.zip)")
         if path:
-            self._adapting.import_version(Path(path))
+            self._adapting.store.import_version(Path(path))
+
+    def _import_folder(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Import the folder of a version")
+        if path:
+            self._adapting.store.import_version(Path(path))
 
 
-def _line(row: VersionRow, used: bool) -> str:
-    parts = [row.name if row.path is not None else f"{Path(row.name).stem} (base)"]
-    if row.problem:
-        parts.append("damaged")
-    elif row.after.get("noc85") is not None:
-        parts.append(f"{row.after['noc85']:.1f} clicks")
-    if used:
-        parts.append("in use")
-    return "  ·  ".join(parts)
+def _nothing() -> None:
+    """What a line in a menu does."""
 
 
-def _tip(row: VersionRow) -> str:
-    if row.path is None:
-        return "The model as it came. Double click to use it."
-    if row.problem:
-        return row.problem
-    lines = [f"{row.method}, {row.speed}", row.created.replace("T", " ")[:16]]
-    if row.before.get("noc85") is not None and row.after.get("noc85") is not None:
-        lines.append(f"Clicks per object {row.before['noc85']:.1f} → {row.after['noc85']:.1f}")
-    lines.append("Double click to use it.")
-    return "\n".join(lines)
+def _link(text: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setProperty("kind", "link")
+    button.setCheckable(True)
+    return button
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    """About how long, no more exact than it is known."""
+    if seconds < 10:
+        return "a few seconds"
+    if seconds < 90:
+        return f"about {5 * round(seconds / 5)} s"
+    return f"about {seconds / 60:.0f} min"
