@@ -24,6 +24,7 @@ from infosam_studio.interchange.reports import ImportReport
 from infosam_studio.ui.actions import Actions
 from infosam_studio.ui.bars import fill_menus, make_rail, make_top_bar
 from infosam_studio.ui.commands import Commands
+from infosam_studio.ui.dialogs.confirming import confirm
 from infosam_studio.ui.dialogs.export import ExportChoice, ExportDialog
 from infosam_studio.ui.dialogs.importing import ImportDialog
 from infosam_studio.ui.dialogs.shortcuts import ShortcutSheet
@@ -54,6 +55,7 @@ class MainWindow(QMainWindow):
         self.settings = settings
         self._maker = maker
         self.bench: Workbench | None = None
+        self.confirm = confirm
         self._closed = False
         self._commands: Commands | None = None
         self.setWindowTitle(TITLE)
@@ -156,6 +158,13 @@ class MainWindow(QMainWindow):
         if state is not None:
             self.restoreState(state, LAYOUT_VERSION)
 
+    def may_leave(self) -> bool:
+        """Ask once where an adaptation is in progress; True where the project may be closed."""
+        if self.bench is None or self.bench.adapting.run is None:
+            return True
+        text = "The model is being adapted. Leaving stops it; your labels are saved already."
+        return self.confirm(self, "Adapting", text, yes="Stop and leave", no="Stay")
+
     def close_project(self) -> None:
         """Close the project (everything is saved already) and show the welcome page."""
         bench, self.bench, self._commands = self.bench, None, None
@@ -186,7 +195,7 @@ class MainWindow(QMainWindow):
     @Slot()
     def _ask_folder(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Open a folder of images or a project")
-        if path:
+        if path and self.may_leave():
             self.open_path(Path(path))
 
     @Slot(str)
@@ -195,7 +204,8 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _open_samples(self) -> None:
-        self.open_path(copy_samples())
+        if self.may_leave():
+            self.open_path(copy_samples())
 
     # actions -----------------------------------------------------------------------------
 
@@ -214,7 +224,8 @@ class MainWindow(QMainWindow):
         self._open_samples()
 
     def _do_close_project(self) -> None:
-        self.close_project()
+        if self.may_leave():
+            self.close_project()
 
     def _do_quit(self) -> None:
         self.close()
@@ -337,6 +348,9 @@ class MainWindow(QMainWindow):
             self.resize(1280, 800)
 
     def closeEvent(self, event: QCloseEvent) -> None:
+        if not self.may_leave():
+            event.ignore()
+            return
         self._closed = True
         self.settings.setValue("window/geometry", self.saveGeometry())
         self.close_project()

@@ -82,6 +82,7 @@ def window(qtbot: Any, predictor_maker: Callable[[str, Path | None], Any]) -> It
     made.show()
     qtbot.waitExposed(made)
     yield made
+    made.confirm = lambda *_args, **_options: True  # nobody is there to answer
     made.close()
     made.deleteLater()
 
