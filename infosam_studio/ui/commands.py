@@ -48,23 +48,30 @@ class Commands(QObject):
     # object ------------------------------------------------------------------------------
 
     def do_accept(self, _checked: bool) -> None:
-        if not self._bench.tools.active.accept() and self._bench.drafting.draft is not None:
+        if not self._bench.tools.active.accept():
             self._bench.drafting.accept()
 
     def do_cancel(self, _checked: bool) -> None:
         if not self._bench.tools.active.cancel() and not self._bench.drafting.cancel():
             self._bench.document.select(())
 
+    def do_cancel_all(self, _checked: bool) -> None:
+        self._bench.drafting.cancel_all()
+
+    def do_next_draft(self, _checked: bool) -> None:
+        if not self._bench.drafting.next_draft():
+            self._bench.toast.tell("There is no other unfinished object on this image.")
+
     def do_delete(self, _checked: bool) -> None:
         self._bench.delete_selected()
 
     def do_refine(self, _checked: bool) -> None:
         selected = self._bench.document.selected
-        if len(selected) == 1:
-            self._bench.drafting.refine(selected[0])
+        if selected:
+            self._bench.drafting.refine(selected)
             self._bench.focus_canvas()
         else:
-            self._bench.toast.tell("Select one object (Ctrl+click) to refine it.")
+            self._bench.toast.tell("Select an object (Ctrl+click) to refine it.")
 
     def do_select_all(self, _checked: bool) -> None:
         self._bench.document.select(tuple(self._bench.document.objects))

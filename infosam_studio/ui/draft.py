@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from infosam_studio.annotation.masks import Rle
 from infosam_studio.annotation.model import Prompts
 from infosam_studio.ui import crops
 from infosam_studio.ui.crops import Crop
@@ -14,15 +13,24 @@ from infosam_studio.ui.crops import Crop
 _serials = itertools.count(1)
 
 
+def next_serial() -> int:
+    """A number no step had before; later steps have larger ones."""
+    return next(_serials)
+
+
 @dataclass(frozen=True)
 class Candidate:
-    """One mask the model proposes, with the IoU it predicts for itself."""
+    """One mask the model proposes, with the IoU it predicts for itself.
+
+    ``source`` is its place among the masks the model keeps for feeding back.
+    """
 
     crop: Crop
     score: float
+    source: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class Step:
     """The object after one more prompt or hand stroke.
 
@@ -39,6 +47,8 @@ class Step:
     candidates: tuple[Candidate, ...] = ()
     chosen: int = 0
     name: str = "prompt"
+    asked_more: bool = False
+    stored: Any = field(default=None, repr=False)  # the hand-made mask as the project keeps it
 
     @property
     def crop(self) -> Crop | None:
@@ -50,9 +60,13 @@ class Step:
         return None
 
 
-@dataclass
+@dataclass(eq=False)
 class Draft:
-    """All steps of the object that is being made on one image."""
+    """All steps of one object that is being made.
+
+    ``base`` is the mask it starts from, ``object_id`` the accepted object it came from (None: a
+    new one), ``class_id`` its class once another object is worked on (0: the chosen class).
+    """
 
     image_id: int
     steps: list[Step] = field(default_factory=list)
@@ -62,6 +76,7 @@ class Draft:
     seconds: float = 0.0
     hand_corrected: bool = False
     region: tuple[int, int, int, int] | None = None
+    class_id: int = 0
 
     @property
     def empty(self) -> bool:
@@ -92,7 +107,7 @@ class Draft:
         points = last.points if last else ()
         boxes = last.boxes if last else ()
         edited = last.edited if last else self.base
-        return Step(next(_serials), points, boxes, edited, clicks=self.clicks + 1, name=name)
+        return Step(next_serial(), points, boxes, edited, clicks=self.clicks + 1, name=name)
 
     def add_point(self, x: float, y: float, label: int) -> Step:
         """A click: ``label`` 1 adds, 0 removes."""
@@ -102,9 +117,9 @@ class Draft:
         return step
 
     def add_box(self, x0: float, y0: float, x1: float, y1: float) -> Step:
-        """A dragged box, its corners in any order."""
+        """A dragged box, its corners in any order; it takes the place of an earlier one."""
         step = self._next("box")
-        step.boxes += ((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)),)
+        step.boxes = ((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)),)
         self.steps.append(step)
         return step
 
@@ -156,6 +171,16 @@ class Draft:
         step.chosen = (step.chosen + direction) % len(step.candidates)
         return True
 
+    def wants_more(self) -> bool:
+        """Whether the newest step has one mask only and the model was not asked for others."""
+        step = self.current
+        return (
+            step is not None
+            and len(step.candidates) == 1
+            and not step.asked_more
+            and bool(step.points or step.boxes)
+        )
+
     def undo(self) -> bool:
         """Take back the newest step."""
         if not self.steps:
@@ -170,64 +195,13 @@ class Draft:
         self.steps.append(self.undone.pop())
         return True
 
-    def prompts(self) -> Prompts:
-        """What is stored with the accepted object: every prompt up to the newest step."""
+    def prompts(self, height: int, width: int) -> Prompts:
+        """What is stored with the accepted object: every prompt up to the newest step.
+
+        The mask is the one the prompts started from, where there was one; the sizes are those
+        of the image.
+        """
         step = self.current
-        return Prompts(points=step.points, boxes=step.boxes) if step else Prompts()
-
-
-def to_json(draft: Draft, height: int, width: int) -> dict[str, Any]:
-    """The draft as the project keeps it, so that a crash does not lose it."""
-    crop = draft.crop()
-    return {
-        "steps": [
-            {
-                "points": [list(point) for point in step.points],
-                "boxes": [list(box) for box in step.boxes],
-                "clicks": step.clicks,
-                "name": step.name,
-                "by_hand": step.by_hand,
-            }
-            for step in draft.steps
-        ],
-        "mask": crops.to_rle(crop, height, width).to_coco() if crop is not None else None,
-        "object_id": draft.object_id,
-        "seconds": draft.seconds,
-        "hand_corrected": draft.hand_corrected,
-    }
-
-
-def from_json(image_id: int, data: dict[str, Any]) -> Draft:
-    """Rebuild a draft; its last mask is restored exactly, earlier ones are predicted again."""
-    stored = data.get("mask")
-    mask = crops.from_rle(Rle.from_coco(stored)) if stored else None
-    draft = Draft(
-        image_id,
-        object_id=data.get("object_id"),
-        seconds=float(data.get("seconds", 0.0)),
-        hand_corrected=bool(data.get("hand_corrected", False)),
-    )
-    for entry in data.get("steps", []):
-        draft.steps.append(_step_from_json(entry))
-    if mask is None:
-        return draft
-    if not draft.steps:
-        draft.base = mask
-        return draft
-    last = draft.steps[-1]
-    if last.by_hand:
-        draft.steps[-1] = replace(last, edited=mask)
-    else:
-        last.candidates = (Candidate(mask, float("nan")),)
-    return draft
-
-
-def _step_from_json(entry: dict[str, Any]) -> Step:
-    return Step(
-        next(_serials),
-        points=tuple((float(x), float(y), int(label)) for x, y, label in entry["points"]),
-        boxes=tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in entry["boxes"]),
-        clicks=int(entry["clicks"]),
-        name=str(entry["name"]),
-        by_hand=bool(entry["by_hand"]),
-    )
+        started = step.edited if step is not None and not step.by_hand else self.base
+        mask = crops.to_rle(started, height, width) if started is not None else None
+        return Prompts(step.points, step.boxes, mask) if step else Prompts(mask=mask)

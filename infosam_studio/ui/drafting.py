@@ -1,90 +1,75 @@
-"""The unfinished object at work: prompts go to the inference thread, masks come back."""
+"""The unfinished objects at work: prompts go to the inference thread, masks come back."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QObject, Signal, Slot
 
-from infosam_studio.annotation.model import ObjectRecord
-from infosam_studio.annotation.regions import covers
 from infosam_studio.errors import StudioError
 from infosam_studio.ui import crops
-from infosam_studio.ui.activity import ActivityClock
+from infosam_studio.ui.asking import ask_for, lies_inside
+from infosam_studio.ui.batch import Batch
 from infosam_studio.ui.crops import Crop
 from infosam_studio.ui.document import Document
-from infosam_studio.ui.draft import Draft, Step, from_json, to_json
-from infosam_studio.ui.inference_messages import Answer, Ask, Region
+from infosam_studio.ui.draft import Draft
+from infosam_studio.ui.draft_commit import commit
+from infosam_studio.ui.draft_holder import DraftHolder
+from infosam_studio.ui.inference_messages import Answer, Region
 from infosam_studio.ui.workers_inference import Inference
 
-SAVE_AFTER_MS = 250
 
+class Drafting(DraftHolder):
+    """Holds the unfinished objects of every image; those of the current one are shown.
 
-class Drafting(QObject):
-    """Holds one draft per image; the one of the current image is shown.
-
-    ``changed`` tells canvas and strip to show the draft again; ``accepted`` carries the new
-    object's id; ``answered`` the milliseconds from prompt to mask.
+    One of them, ``draft``, takes the prompts; the others wait with their masks. ``changed``
+    tells canvas and strip to show them again; ``accepted`` carries a new object's id;
+    ``answered`` the milliseconds from prompt to mask.
     """
 
-    changed = Signal()
     accepted = Signal(int)
     answered = Signal(object)
-    refused = Signal(str)
 
     def __init__(
         self, document: Document, inference: Inference, parent: QObject | None = None
     ) -> None:
-        super().__init__(parent)
-        self._document = document
+        super().__init__(document, parent)
         self._inference = inference
-        self._drafts: dict[int, Draft] = {}
         self._adapter: str | None = None
-        self.clock = ActivityClock()
+        self._just_begun = False
         self.region: Region | None = None
-        self._save_timer = QTimer(self)
-        self._save_timer.setSingleShot(True)
-        self._save_timer.setInterval(SAVE_AFTER_MS)
-        self._save_timer.timeout.connect(self.save)
         document.current_changed.connect(self._image_changed)
         document.objects_changed.connect(self._objects_changed)
+        document.class_chosen.connect(self._class_chosen)
+        document.history_changed.connect(self._history_changed)
         inference.answered.connect(self._take_answer)
-        self._restore()
-
-    # what there is -----------------------------------------------------------------------
-
-    @property
-    def draft(self) -> Draft | None:
-        """The current image's unfinished object, None where there is none."""
-        image_id = self._document.current_id
-        draft = self._drafts.get(image_id) if image_id is not None else None
-        return None if draft is None or draft.empty else draft
-
-    def _own(self) -> Draft | None:
-        """The current image's draft, made where there is none."""
-        image_id = self._document.current_id
-        if image_id is None:
-            return None
-        return self._drafts.setdefault(image_id, Draft(image_id))
 
     # prompts -----------------------------------------------------------------------------
 
     def add_point(self, x: float, y: float, label: int) -> None:
         """A click in image pixels (centres are integers); the first one must add."""
-        draft = self._own()
-        if draft is None:
-            return
-        if draft.empty and label == 0:
+        if self.draft is None and label == 0:
             self.refused.emit("Click the object first; then remove what is too much.")
             return
-        self._ask(draft, draft.add_point(x, y, label))
+        batch = self._own()
+        if batch is not None:
+            batch.own().add_point(x, y, label)
+            self._ask(batch)
 
     def add_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
-        """A dragged box in image pixels."""
-        draft = self._own()
+        """A dragged box in image pixels, for the object that is worked on."""
+        batch = self._own()
+        if batch is not None:
+            batch.own().add_box(x0, y0, x1, y1)
+            self._ask(batch)
+
+    def begin_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
+        """A box that begins another object; the one worked on so far waits with its mask."""
+        self.park()
+        self.add_box(x0, y0, x1, y1)
+        draft = self.draft
         if draft is not None:
-            self._ask(draft, draft.add_box(x0, y0, x1, y1))
+            draft.class_id, self._just_begun = self._document.class_id, True
 
     def add_prompts(
         self,
@@ -93,77 +78,166 @@ class Drafting(QObject):
         name: str,
     ) -> None:
         """A lasso or scribble, as points and perhaps a box, in one step."""
-        draft = self._own()
-        if draft is not None:
-            self._ask(draft, draft.add_prompts(points, box, name))
+        batch = self._own()
+        if batch is not None:
+            batch.own().add_prompts(points, box, name)
+            self._ask(batch)
 
     def change_point(self, index: int, point: tuple[float, float, int] | None) -> None:
-        """Move or (None) delete one point of the unfinished object."""
-        draft = self.draft
-        if draft is None or draft.current is None:
+        """Move or (None) delete one point; without any prompt left the object is dismissed."""
+        draft, batch = self.draft, self._own()
+        if draft is None or draft.current is None or batch is None:
             return
-        step = draft.change_point(index, point)
-        if not step.points and not step.boxes and step.edited is None:
-            draft.steps.clear()
-            self._changed()
-        else:
-            self._ask(draft, step)
+        step = draft.current
+        if point is None and len(step.points) == 1 and not step.boxes and step.edited is None:
+            self.dismiss(draft)
+            return
+        draft.change_point(index, point)
+        self._ask(batch)
 
     def set_mask(self, crop: Crop, name: str) -> None:
         """The mask after a stroke of brush or eraser."""
-        draft = self._own()
-        if draft is not None:
+        batch = self._own()
+        if batch is not None:
             self.clock.touch()
+            draft = batch.own()
             draft.set_mask(crop, name)
+            batch.stepped(draft)
             self._changed()
 
-    def refine(self, object_id: int) -> None:
-        """Take an object up again: its mask becomes the start of the draft."""
-        record = self._document.objects.get(object_id)
-        if record is None:
+    def refine(self, object_ids: tuple[int, ...]) -> None:
+        """Take objects up again: their masks become the start of drafts."""
+        batch = self._own()
+        if batch is None:
             return
-        self.cancel()
-        draft = Draft(record.image_id, base=crops.from_rle(record.mask), object_id=object_id)
-        draft.hand_corrected = record.hand_corrected
-        self._drafts[record.image_id] = draft
-        self._document.choose_class(record.class_id)
-        self.clock.take()
+        known = {draft.object_id for draft in batch.drafts}
+        for object_id in object_ids:
+            record = self._document.objects.get(object_id)
+            if record is None or object_id in known:
+                continue
+            self.park()
+            draft = Draft(record.image_id, base=crops.from_rle(record.mask), object_id=object_id)
+            draft.hand_corrected = record.hand_corrected
+            batch.begin(draft)
+            draft.class_id = record.class_id
+        if self.draft is not None and self.draft.class_id:
+            self._document.choose_class(self.draft.class_id)
         self._changed()
 
-    def _ask(self, draft: Draft, step: Step) -> None:
+    def _ask(self, batch: Batch) -> None:
+        """The active draft got a prompt: ask the model."""
         self.clock.touch()
+        self._just_begun = False
+        draft = batch.active
+        assert draft is not None
+        step = batch.stepped(draft)
         if len(draft.steps) == 1:
             draft.region = self.region
-        if draft.region is not None and not _inside(draft, step):
+        if draft.region is not None and not lies_inside(draft, step):
             draft.region = None
-        self._inference.submit(_ask_for(draft, step))
+        self._inference.submit(ask_for(draft, step))
         self._changed()
 
     def ask_again(self) -> None:
-        """Predict the newest prompt anew, as after a swap of the model."""
-        draft = self.draft
-        if draft is None or draft.current is None or draft.current.by_hand:
-            return
-        ask = _ask_for(draft, draft.current)
-        self._inference.submit(replace(ask, after=None, after_candidate=None))
+        """Predict the newest prompts anew, as after a swap of the model."""
+        for draft in self._batch.drafts if self._batch is not None else ():
+            if draft.current is not None and not draft.current.by_hand:
+                draft.current.asked_more = False
+                ask = ask_for(draft, draft.current)
+                self._inference.submit(replace(ask, after=None, after_candidate=None))
+
+    def _ask_missing(self) -> None:
+        """Ask for masks that never came, or that a restart has forgotten."""
+        for draft in self._batch.drafts if self._batch is not None else ():
+            if draft.waiting() and draft.current is not None:
+                self._inference.submit(ask_for(draft, draft.current))
 
     @Slot(object)
     def _take_answer(self, answer: Answer) -> None:
-        draft = self._drafts.get(answer.image_id)
+        batch = self._batches.get(answer.image_id)
+        draft = batch.find(answer.serial) if batch is not None else None
         if draft is None or not draft.answer(answer.serial, answer.candidates, answer.best):
             return
         self._adapter = answer.adapter
         if answer.image_id == self._document.current_id:
             self._changed()
             self.answered.emit(answer)
+            if self._accept_wanted and not (batch is not None and batch.waiting()):
+                self.accept()
+
+    # several objects ---------------------------------------------------------------------
+
+    def park(self) -> None:
+        """Leave the active object with its mask; the next prompt begins another one."""
+        draft, batch = self.draft, self._batch
+        if draft is not None and batch is not None:
+            draft.seconds += self.clock.take()
+            batch.park(self._document.class_id)
+
+    def activate(self, draft: Draft) -> None:
+        """Work on this one of the unfinished objects from now on."""
+        batch = self._batch
+        if batch is None or draft is batch.active or draft not in batch.drafts:
+            return
+        self.park()
+        self._just_begun = False
+        batch.activate(draft)
+        self._show_class(draft)
+        self._changed()
+
+    def next_draft(self, direction: int = 1) -> bool:
+        """Go to the next unfinished object; False where there is no other."""
+        batch = self._batch
+        if batch is None or not batch.parked:
+            return False
+        drafts = batch.drafts
+        place = drafts.index(batch.active) if batch.active in drafts else -1
+        self.activate(drafts[(place + direction) % len(drafts)])
+        return True
+
+    @Slot(int)
+    def _class_chosen(self, class_id: int) -> None:
+        """After a box another class is meant for the next one: a click goes on with the last."""
+        draft, batch = self.draft, self._batch
+        if not self._just_begun or draft is None or batch is None:
+            return
+        if draft.class_id and draft.class_id != class_id:
+            draft.seconds += self.clock.take()
+            batch.park(draft.class_id)
+            self._changed()
+
+    def _show_class(self, draft: Draft | None) -> None:
+        """The chosen class is that of the object worked on."""
+        if draft is not None and draft.class_id and draft.class_id != self._document.class_id:
+            self._document.select(())
+            self._document.choose_class(draft.class_id)
+
+    def dismiss(self, draft: Draft) -> None:
+        """Drop one unfinished object; undo brings it back."""
+        batch = self._own()
+        if batch is None or draft not in batch.drafts:
+            return
+        if draft is batch.active:
+            draft.seconds += self.clock.take()
+            draft.class_id = self._document.class_id
+        batch.dismiss(draft)
+        self._show_class(batch.active)
+        self._changed()
 
     # the step keys -----------------------------------------------------------------------
 
     def cycle(self, direction: int) -> bool:
-        """Show the next candidate; False where there is only one."""
+        """Show the next candidate; where there is only one, ask the model for others."""
         draft = self.draft
-        if draft is None or not draft.cycle(direction):
+        if draft is None:
             return False
+        step = draft.current
+        if step is not None and draft.wants_more():
+            step.asked_more = True
+            self._inference.submit(replace(ask_for(draft, step), more=True))
+            return True
+        if not draft.cycle(direction):
+            return step is not None and step.asked_more  # they are on their way
         self._changed()
         return True
 
@@ -175,177 +249,97 @@ class Drafting(QObject):
             self._changed()
 
     def undo(self) -> bool:
-        """Take back one prompt; False where nothing is unfinished."""
-        draft = self.draft
-        if draft is None or not draft.undo():
+        """Take back the newest prompt or dismissal; False where there is none."""
+        batch = self._batch
+        if batch is None or not batch.undo():
             return False
-        self.clock.touch()
-        self._changed()
+        self._went()
         return True
 
     def redo(self) -> bool:
-        """Bring one prompt back."""
-        image_id = self._document.current_id
-        draft = self._drafts.get(image_id) if image_id is not None else None
-        if draft is None or not draft.redo():
+        """Bring back what was taken back last."""
+        batch = self._batch
+        if batch is None or batch.redo() is None:
             return False
-        if draft.current is not None and draft.current.crop is None:
-            self._inference.submit(_ask_for(draft, draft.current))
-        self._changed()
+        self._went()
         return True
+
+    def _went(self) -> None:
+        self._accept_wanted = False
+        self.clock.touch()
+        self._show_class(self.draft)
+        self._ask_missing()
+        self._changed()
 
     def forget_undone(self) -> None:
         """Prompts taken back stay gone once an older edit is undone: redo goes in order."""
-        for draft in self._drafts.values():
-            draft.undone.clear()
-
-    @property
-    def can_redo(self) -> bool:
-        """Whether a prompt was taken back."""
-        image_id = self._document.current_id
-        draft = self._drafts.get(image_id) if image_id is not None else None
-        return draft is not None and bool(draft.undone)
+        for batch in self._batches.values():
+            batch.forget_undone()
 
     def cancel(self) -> bool:
-        """Drop the unfinished object."""
+        """Drop the object that is worked on; undo brings it back."""
         draft = self.draft
+        if draft is None and self.parked:
+            draft = self.parked[-1]
         if draft is None:
             return False
-        self._drafts.pop(draft.image_id, None)
-        self.clock.take()
-        self._changed()
+        self.dismiss(draft)
         return True
 
-    def accept(self) -> int | None:
-        """Commit the unfinished object; returns its id, None where there is no mask."""
-        draft, image = self.draft, self._document.current
-        if draft is None or image is None:
-            return None
-        crop = draft.crop()
-        if draft.waiting():
-            self.refused.emit("The mask for the last click is still on its way.")
-            return None
-        if crop is None or crop.empty:
-            self.refused.emit("This mask is empty. Click inside the object or draw a box.")
-            return None
+    def cancel_all(self) -> None:
+        """Drop every unfinished object of this image; undo brings them back one by one."""
+        while self.cancel():
+            pass
+
+    def accept(self) -> int:
+        """Commit the unfinished objects as one edit; returns how many.
+
+        Where a mask is still on its way they are committed once it is there.
+        """
+        batch, image = self._batch, self._document.current
+        if batch is None or image is None or not batch.drafts:
+            return 0
+        self._accept_wanted = batch.waiting()
+        if self._accept_wanted:
+            return 0
+        if batch.active is not None:
+            batch.active.class_id = self._document.class_id
+            batch.active.seconds += self.clock.take()
+        good = [one for one in batch.drafts if (one.crop() or crops.EMPTY).area]
+        left = [one for one in batch.drafts if one not in good]
+        if left:
+            which = "This mask is" if len(left) == 1 else f"{len(left)} masks are"
+            self.refused.emit(f"{which} empty. Click inside the object or draw a box.")
         try:
-            object_id = self._commit(draft, crop)
+            accepted = commit(self._document, good, self._adapter) if good else []
         except StudioError as problem:
             self.refused.emit(str(problem))
-            return None
-        self._drafts.pop(draft.image_id, None)
+            return 0
+        batch.keep(left)
         self._changed()
-        self.accepted.emit(object_id)
-        return object_id
-
-    def _commit(self, draft: Draft, crop: Crop) -> int:
-        document = self._document
-        image = document.current
-        assert image is not None
-        fields: dict[str, Any] = {
-            "mask": crops.to_rle(crop, image.height, image.width),
-            "prompts": draft.prompts(),
-            "adapter": self._adapter,
-            "hand_corrected": draft.hand_corrected,
-        }
-        seconds = draft.seconds + self.clock.take()
-        before = document.objects.get(draft.object_id) if draft.object_id else None
-        if before is not None:
-            fields["clicks"] = before.clicks + draft.clicks
-            fields["seconds"] = before.seconds + seconds
-            document.change_objects("Refine object", update={before.id: fields}, clear_draft=True)
-            return before.id
-        class_id = document.ensure_class()
-        record = ObjectRecord(
-            id=0,
-            image_id=image.id,
-            class_id=class_id,
-            clicks=draft.clicks,
-            seconds=seconds,
-            **fields,
-        )
-        name = f"Add {document.class_of(class_id).name}"
-        return document.change_objects(name, add=[record], clear_draft=True)[0].id
-
-    # keeping -----------------------------------------------------------------------------
-
-    def _changed(self) -> None:
-        self._save_timer.start()
-        self.changed.emit()
-
-    @Slot()
-    def save(self) -> None:
-        """Write the draft into the project, so that a crash does not lose it."""
-        draft, image = self.draft, self._document.current
-        project = self._document.project
-        self._save_timer.stop()
-        if project.read_only:
-            return
-        try:
-            if draft is None or image is None:
-                project.save_draft(None, None)
-            else:
-                data = to_json(draft, image.height, image.width)
-                data["seconds"] = draft.seconds + self.clock.seconds
-                project.save_draft(image.id, data)
-        except StudioError as problem:
-            self.refused.emit(str(problem))
-
-    def _restore(self) -> None:
-        stored = self._document.project.draft()
-        if stored is not None:
-            image_id, data = stored
-            self._drafts[image_id] = from_json(image_id, data)
-
-    @property
-    def restored_image(self) -> int | None:
-        """The image whose draft an earlier session left unfinished."""
-        return next((key for key, draft in self._drafts.items() if not draft.empty), None)
+        for object_id in accepted:
+            self.accepted.emit(object_id)
+        return len(accepted)
 
     @Slot()
     def _image_changed(self) -> None:
         self.clock.take()
+        self._accept_wanted = False
         self.region = None
-        draft = self.draft
-        if draft is not None and draft.waiting() and draft.current is not None:
-            self._inference.submit(_ask_for(draft, draft.current))
+        self._show_class(self.draft)
+        self._ask_missing()
         self.changed.emit()
 
     @Slot(int)
     def _objects_changed(self, _image_id: int) -> None:
-        """An undo may have taken away the object that is being refined."""
-        draft = self.draft
-        if draft is not None and draft.object_id and draft.object_id not in self._document.objects:
-            draft.object_id = None
+        """An undo may have taken away an object that is being refined."""
+        for draft in self._batch.drafts if self._batch is not None else ():
+            if draft.object_id and draft.object_id not in self._document.objects:
+                draft.object_id = None
 
-
-def _ask_for(draft: Draft, step: Step) -> Ask:
-    """The question for the newest step: three candidates for a lone click, else one mask."""
-    index = draft.steps.index(step)
-    before = draft.steps[index - 1] if index else None
-    first = len(step.points) == 1 and not step.boxes and step.edited is None
-    after = None
-    if before is not None and not before.by_hand:
-        after = before.serial
-    edited = step.edited if before is None or before.by_hand else None
-    return Ask(
-        serial=step.serial,
-        image_id=draft.image_id,
-        points=step.points,
-        box=step.boxes[-1] if step.boxes else None,
-        multimask=first,
-        after=after,
-        after_candidate=before.chosen if before is not None and before.candidates else None,
-        mask=edited,
-        region=draft.region,
-    )
-
-
-def _inside(draft: Draft, step: Step) -> bool:
-    """Whether everything the model is told lies in the draft's region."""
-    assert draft.region is not None
-    boxes = [*step.boxes, *((x, y, x, y) for x, y, _ in step.points)]
-    crop = draft.crop()
-    if crop is not None and not crop.empty:
-        boxes.append(crop.rect)
-    return all(covers(draft.region, box) for box in boxes)
+    @Slot()
+    def _history_changed(self) -> None:
+        """Something newer was done: what was dismissed before it stays dropped."""
+        batch = self._batch
+        if batch is not None and not batch.drafts:
+            del self._batches[batch.image_id]

@@ -57,7 +57,8 @@ class Ask:
 
     ``points`` (x, y, label) and ``box`` in image pixels. ``after`` is the step whose mask is
     fed back, ``after_candidate`` the one of its candidates the user looks at (None: the best).
-    ``mask`` is fed back instead where a hand stroke changed the mask.
+    ``mask`` is fed back instead where a hand stroke changed the mask. With ``more`` the answer
+    holds the single mask and then three candidates.
     """
 
     serial: int
@@ -69,6 +70,7 @@ class Ask:
     after_candidate: int | None = None
     mask: Crop | None = None
     region: Region | None = None
+    more: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ Command = LoadModel | UseAdapter | SetCurrent | Ask | Hover | SetRegion
 
 @dataclass(frozen=True)
 class Answer:
-    """Masks for one `Ask`; ``best`` is the candidate with the highest predicted IoU."""
+    """Masks for one `Ask`; ``best`` is the candidate to show first, of best predicted IoU."""
 
     serial: int
     image_id: int

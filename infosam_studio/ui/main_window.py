@@ -300,8 +300,7 @@ class MainWindow(QMainWindow):
         if self.bench is None:
             return
         project, draft = self.bench.document.project, self.bench.drafting
-        unfinished = draft.draft is not None
-        self.actions_["undo"].setEnabled(unfinished or project.can_undo())
+        self.actions_["undo"].setEnabled(draft.can_undo or project.can_undo())
         self.actions_["redo"].setEnabled(draft.can_redo or project.can_redo())
 
     # events ------------------------------------------------------------------------------

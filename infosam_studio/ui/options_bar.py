@@ -19,6 +19,8 @@ from PySide6.QtWidgets import (
 from infosam_studio.ui.draft import Draft
 
 HEIGHT = 42
+# The single mask of a box or of several clicks, and the three that a lone click gets.
+MOST_CANDIDATES = 4
 
 
 class OptionsBar(QFrame):
@@ -73,7 +75,7 @@ class OptionsBar(QFrame):
         row.addWidget(self._clicks)
         self._group = QButtonGroup(self)
         self._buttons = []
-        for index in range(3):
+        for index in range(MOST_CANDIDATES):
             button = QToolButton()
             button.setCheckable(True)
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -125,16 +127,20 @@ class OptionsBar(QFrame):
         self._brush_text.setText(f"{size} px")
         self.brush_resized.emit(size)
 
-    def show_draft(self, draft: Draft | None) -> None:
-        """Candidates and buttons for the unfinished object; None shows the hint."""
+    def show_draft(self, draft: Draft | None, count: int = 1) -> None:
+        """Candidates and buttons for the object worked on; None shows the hint.
+
+        ``count`` is how many objects are unfinished on this image, this one among them.
+        """
         active = draft is not None
         self.accept.setEnabled(active)
+        self.accept.setText(f"Accept {count}" if active and count > 1 else "Accept")
         self.cancel.setEnabled(active)
         self._left.setCurrentIndex(1 if active else 0)
         if draft is None:
             return
-        clicks = draft.clicks
-        self._clicks.setText("1 click" if clicks == 1 else f"{clicks} clicks")
+        clicks = "1 click" if draft.clicks == 1 else f"{draft.clicks} clicks"
+        self._clicks.setText(f"{count} objects, this one {clicks}" if count > 1 else clicks)
         step = draft.current
         candidates = step.candidates if step is not None else ()
         # One mask leaves nothing to choose, and a predicted IoU means something only for a choice.
@@ -145,7 +151,7 @@ class OptionsBar(QFrame):
                 self._show_candidate(button, index, candidates[index].score)
         if candidates and step is not None:
             self._buttons[step.chosen].setChecked(True)
-        self._waiting.setText("Predicting…" if draft.waiting() else "")
+        self._waiting.setText(_remark(draft))
 
     def _show_candidate(self, button: QToolButton, index: int, score: float) -> None:
         if score != score:  # restored after a crash: the score is not known any more
@@ -154,3 +160,10 @@ class OptionsBar(QFrame):
         score = min(max(score, 0.0), 1.0)  # a regression, so it may leave the range of an IoU
         button.setText(f"{index + 1}   {score:.2f}")
         button.setToolTip(f"Candidate {index + 1}: predicted IoU {score:.2f} (Tab for the next)")
+
+
+def _remark(draft: Draft) -> str:
+    """What stands beside the candidates."""
+    if draft.waiting():
+        return "Predicting…"
+    return "Tab shows other masks" if draft.wants_more() else ""

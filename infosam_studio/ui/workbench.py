@@ -13,6 +13,7 @@ from infosam_studio.ui.actions import Actions
 from infosam_studio.ui.adapting import Adapting
 from infosam_studio.ui.adjusting import NEUTRAL, Adjuster, Values
 from infosam_studio.ui.canvas.layers import CanvasLayers
+from infosam_studio.ui.canvas.parked import ParkedLayer
 from infosam_studio.ui.canvas.picture import Levels, Picture
 from infosam_studio.ui.canvas.view import CanvasView
 from infosam_studio.ui.document import Document
@@ -94,6 +95,7 @@ class Workbench(QObject):
         self.toast = Toast(self.view)
         self._lay_out()
         self.layers = CanvasLayers(self.view, self.document, self.drafting)
+        self.parked = ParkedLayer(self.view, self.layers, self.document, self.drafting)
         self.editing = Editing(self.document, self.drafting, self.layers, self)
         self.editing.told.connect(self._note)
         self.tools = Toolset(self.view)
@@ -144,6 +146,8 @@ class Workbench(QObject):
         self._look_timer.timeout.connect(self.look_closer)
         self.view.pointer_moved.connect(self.status.show_pointer)
         self.options.candidate_chosen.connect(self.drafting.choose)
+        self.options.accept_wanted.connect(self.drafting.accept)
+        self.options.cancel_wanted.connect(self.drafting.cancel)
         self.options.hover_toggled.connect(self._set_hover)
         self.options.brush_resized.connect(self._set_brush_size)
         self.tools.changed.connect(self._tool_changed)
@@ -343,7 +347,7 @@ class Workbench(QObject):
 
     @Slot()
     def _show_draft(self) -> None:
-        self.options.show_draft(self.drafting.draft)
+        self.options.show_draft(self.drafting.draft, self.drafting.count)
 
     @Slot(object)
     def _show_answer(self, answer: Answer) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -269,7 +269,7 @@ class InferenceWorker(QObject):
         return True
 
     def _answer(self, ask: Ask) -> None:
-        from infosam_studio.ui.workers_prompts import to_prompt
+        from infosam_studio.ui.workers_prompts import candidates_of, more_candidates, to_prompt
 
         assert self._predictor is not None
         started = time.perf_counter()
@@ -277,6 +277,11 @@ class InferenceWorker(QObject):
         if embedding is None:
             return
         prompt = to_prompt(ask, self._fed_back(ask), self._predictor, embedding)
+        if ask.more:
+            found, logits, best = more_candidates(self._predictor, embedding, prompt)
+            self._remember(ask, logits, 0)
+            self._tell(ask, found, started, best=best)
+            return
         # Enlarging a candidate of a big image takes longer than deciding it: the best one first.
         big = embedding.image_size[0] * embedding.image_size[1] > BIG_IMAGE
         shown: Candidates = "best" if big else "all"
@@ -284,19 +289,21 @@ class InferenceWorker(QObject):
             embedding, prompt, multimask=ask.multimask, candidates=shown
         )
         self._remember(ask, np.asarray(result.low_res), int(np.argmax(result.scores)))
-        self._tell(ask, result.masks, result.scores[list(result.shown)], started)
+        self._tell(ask, candidates_of(result.masks, result.scores, result.shown), started)
         if len(result.shown) < len(result.scores):
             masks = [self._predictor.enlarge(embedding, low) for low in result.low_res]
-            self._tell(ask, masks, result.scores, started)
+            self._tell(ask, candidates_of(masks, result.scores), started)
 
     def _tell(
-        self, ask: Ask, masks: Iterable[np.ndarray], scores: np.ndarray, started: float
+        self,
+        ask: Ask,
+        candidates: tuple[Candidate, ...],
+        started: float,
+        *,
+        best: int | None = None,
     ) -> None:
-        candidates = tuple(
-            Candidate(crops.from_mask(np.asarray(mask)), float(score))
-            for mask, score in zip(masks, scores, strict=True)
-        )
-        best = int(np.argmax(scores))
+        if best is None:
+            best = max(range(len(candidates)), key=lambda index: candidates[index].score)
         milliseconds = (time.perf_counter() - started) * 1000
         adapter = self._predictor.adapter_name if self._predictor else None
         self.answered.emit(

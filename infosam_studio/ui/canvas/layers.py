@@ -47,7 +47,7 @@ class CanvasLayers(QObject):
         self._outlines: dict[int, OutlineItem] = {}
         self._draft_crop: Crop | None = None
         self._hover_crop: Crop | None = None
-        self._refined: int | None = None
+        self._refined: frozenset[int] = frozenset()
         self._marked: tuple[int, ...] = ()
         self._draft_outline, self._hover_outline = OutlineItem(), OutlineItem()
         self._draft_outline.setZValue(4)
@@ -132,8 +132,7 @@ class CanvasLayers(QObject):
         return shape
 
     def _visible(self, key: int) -> bool:
-        draft = self._drafting.draft
-        if self.look.hidden or (draft is not None and draft.object_id == key):
+        if self.look.hidden or key in self._drafting.refined:
             return False
         selected = self._document.selected
         return not self.look.only_selected or not selected or key in selected
@@ -212,13 +211,9 @@ class CanvasLayers(QObject):
         if draft is not None:
             self.show_hover(None)
         self._draft_crop = crop
-        refined = draft.object_id if draft is not None else None
-        if refined != self._refined:
-            # The object taken up again is hidden behind its draft.
-            before, self._refined = self._refined, refined
-            for key in (before, refined):
-                if key is not None:
-                    self._redraw(key)
+        before, self._refined = self._refined, self._drafting.refined
+        for key in before ^ self._refined:
+            self._redraw(key)  # an object taken up again is hidden behind its draft
         self._view.overlay.set(DRAFT_KEY, self._draft_shape())
         self._style_draft()
 

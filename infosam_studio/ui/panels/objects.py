@@ -89,7 +89,7 @@ def _tip(record: ObjectRecord) -> str:
 class ObjectsPanel(Panel):
     """The upper right dock."""
 
-    refine_wanted = Signal(int)
+    refine_wanted = Signal(object)
     zoom_wanted = Signal()
     delete_wanted = Signal()
     operation_wanted = Signal(str)
@@ -161,7 +161,6 @@ class ObjectsPanel(Panel):
             return
         menu = QMenu(self)
         refine = menu.addAction("Refine with clicks")
-        refine.setEnabled(len(selected) == 1)
         zoom = menu.addAction("Zoom to it")
         kinds = menu.addMenu("Label as")
         for kind in self._document.classes():
@@ -173,7 +172,7 @@ class ObjectsPanel(Panel):
         delete = menu.addAction("Delete")
         chosen = menu.exec(self.list.viewport().mapToGlobal(position))
         if chosen is refine:
-            self.refine_wanted.emit(selected[0])
+            self.refine_wanted.emit(selected)
         elif chosen is zoom:
             self.zoom_wanted.emit()
         elif chosen is training:

@@ -8,10 +8,13 @@ from PySide6.QtGui import QGuiApplication, QKeyEvent, QMouseEvent
 from infosam_studio.ui.canvas.layers import CanvasLayers
 from infosam_studio.ui.canvas.view import CanvasView
 from infosam_studio.ui.document import Document
+from infosam_studio.ui.draft import Draft
 from infosam_studio.ui.drafting import Drafting
 from infosam_studio.ui.inference_messages import Hover, HoverAnswer
 from infosam_studio.ui.tools.base import Tool
 from infosam_studio.ui.workers_inference import Inference
+
+Box = tuple[float, float, float, float]
 
 HIT_RADIUS = 8.0
 HOVER_EVERY_MS = 40
@@ -101,7 +104,7 @@ class PromptTool(Tool):
                 self._box(start, position)
         elif point is not None and not left:
             self._drafting.change_point(point, None)
-        elif not self.box_only:
+        else:
             self._click(position, event)
         self._dragging = False
 
@@ -121,7 +124,11 @@ class PromptTool(Tool):
         x1, y1 = min(float(width), x1), min(float(height), y1)
         if x1 - x0 >= 2 and y1 - y0 >= 2:
             # From edges to the centres of the outermost pixels, as the model counts.
-            self._drafting.add_box(x0, y0, x1 - 1, y1 - 1)
+            self._box_drawn((x0, y0, x1 - 1, y1 - 1))
+
+    def _box_drawn(self, box: Box) -> None:
+        """A box was dragged, (x0, y0, x1, y1) between pixel centres."""
+        self._drafting.add_box(*box)
 
     def _move_point(self, index: int, position: QPointF) -> None:
         draft = self._drafting.draft
@@ -186,9 +193,43 @@ class PromptTool(Tool):
 
 
 class BoxTool(PromptTool):
-    """Boxes only: a stray click does nothing."""
+    """Every box begins an object of its own; all of them are accepted together.
+
+    A click on one of them goes on with it, a right click dismisses it.
+    """
 
     name = "box"
-    title = "Box"
-    hint = "Drag a box around an object"
+    title = "Boxes"
+    hint = "Drag a box around each object; Enter keeps them all, right click drops one"
     box_only = True
+
+    def _box_drawn(self, box: Box) -> None:
+        self._drafting.begin_box(*box)
+
+    def _click(self, position: QPointF, event: QMouseEvent) -> None:
+        draft = self._draft_at(position)
+        if draft is None:
+            return
+        if event.button() == Qt.MouseButton.RightButton:
+            self._drafting.dismiss(draft)
+        else:
+            self._drafting.activate(draft)
+
+    def _draft_at(self, position: QPointF) -> Draft | None:
+        """The smallest unfinished object whose mask or box is here."""
+        x, y = int(position.x() // 1), int(position.y() // 1)
+        active = self._drafting.draft
+        found = [*self._drafting.parked, *([active] if active is not None else [])]
+        hits = [(area, one) for one in found if (area := _area_at(one, x, y)) is not None]
+        return min(hits, key=lambda hit: hit[0])[1] if hits else None
+
+
+def _area_at(draft: Draft, x: int, y: int) -> float | None:
+    """The area of what of a draft lies at a pixel, None where nothing does."""
+    crop, step = draft.crop(), draft.current
+    if crop is not None and crop.contains(x, y):
+        return crop.area
+    for x0, y0, x1, y1 in step.boxes if step is not None else ():
+        if x0 <= x <= x1 and y0 <= y <= y1:
+            return (x1 - x0 + 1) * (y1 - y0 + 1)
+    return None
