@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 from infosam_studio.ui.inference_messages import (
     Ask,
+    Background,
     Command,
+    Compare,
     Hover,
     ImageJob,
     LoadModel,
@@ -19,7 +21,8 @@ from infosam_studio.ui.inference_messages import (
 
 
 class Inbox:
-    """Thread-safe. Order: model and adapter, clicks, the current image, hover, prefetch.
+    """Thread-safe. Order: model and adapter, the current image, clicks, hover, another version's
+    mask, what is looked at, prefetch, work in the background.
 
     Clicks wait in order and are never dropped; of hovers, current images and prefetch lists
     only the newest counts.
@@ -34,6 +37,8 @@ class Inbox:
         self._current_new = False
         self._prefetch: deque[ImageJob] = deque()
         self._region: SetRegion | None = None
+        self._compare: Compare | None = None
+        self._background: deque[Background] = deque()
         self._closed = False
 
     def put(self, command: Command) -> None:
@@ -45,6 +50,10 @@ class Inbox:
                 self._asks.append(command)
             elif isinstance(command, Hover):
                 self._hover = command
+            elif isinstance(command, Compare):
+                self._compare = command
+            elif isinstance(command, Background):
+                self._background.append(command)
             elif isinstance(command, SetRegion):
                 self._region = command if command.region is not None else None
             else:
@@ -92,6 +101,22 @@ class Inbox:
         with self._lock:
             region, self._region = self._region, None
             return region
+
+    def take_compare(self) -> Compare | None:
+        """The newest wish to see another version's mask."""
+        with self._lock:
+            wish, self._compare = self._compare, None
+            return wish
+
+    def take_background(self) -> Background | None:
+        """The work to go on with when nothing else waits."""
+        with self._lock:
+            return self._background.popleft() if self._background else None
+
+    def put_back_background(self, command: Background) -> None:
+        """Work that is not finished goes on before other work begins."""
+        with self._lock:
+            self._background.appendleft(command)
 
     def take_prefetch(self) -> ImageJob | None:
         """The next image to encode ahead."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +92,32 @@ class SetRegion:
     region: Region | None
 
 
-Command = LoadModel | UseAdapter | SetCurrent | Ask | Hover | SetRegion
+@dataclass(frozen=True)
+class Compare:
+    """What the version in ``folder`` (None: the base) answers to the same prompts.
+
+    ``asks`` in the order they were made; only the newest wish is answered. The version is in
+    place for that moment only.
+    """
+
+    serial: int
+    image_id: int
+    asks: tuple[Ask, ...]
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class Background:
+    """Work for whenever nothing else waits: ``job.step(predictor, make_room)`` gives `Progress`.
+
+    A step is short; ``make_room`` answers clicks and says whether to raise Cancelled, after which
+    the step is made again. ``job.cancelled`` ends it.
+    """
+
+    job: Any
+
+
+Command = LoadModel | UseAdapter | SetCurrent | Ask | Hover | SetRegion | Compare | Background
 
 
 @dataclass(frozen=True)
@@ -104,6 +130,29 @@ class Answer:
     best: int
     milliseconds: float
     adapter: str | None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The mask of another version; None with a ``problem`` where it could not be asked."""
+
+    serial: int
+    image_id: int
+    crop: Crop | None
+    score: float = 0.0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far work in the background is; ``result`` is what this step gave, if anything."""
+
+    job: Any
+    done: int = 0
+    of: int = 0
+    finished: bool = False
+    problem: str = ""
+    result: Any = None
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from infosam_studio.ui.inference_messages import (
     SetRegion,
     UseAdapter,
 )
+from infosam_studio.ui.workers_side import SideWork
 
 if TYPE_CHECKING:
     from infosam_studio.segmentation.predictor import Candidates, Embedding, Predictor
@@ -64,13 +65,15 @@ def make_predictor(name: str, cache_dir: Path | None) -> Predictor:
     return Predictor(load_checkpoint(name, device), device=device, disk=disk)
 
 
-class InferenceWorker(QObject):
+class InferenceWorker(SideWork, QObject):
     """Lives on the inference thread and does one thing at a time, the most urgent first."""
 
     answered = Signal(object)
     hovered = Signal(object)
     encode_state = Signal(object)
     model_state = Signal(object)
+    compared = Signal(object)
+    background = Signal(object)
     more = Signal()
 
     def __init__(self, inbox: Inbox, maker: PredictorMaker, cache_dir: Path | None) -> None:
@@ -117,7 +120,7 @@ class InferenceWorker(QObject):
         if self._job is not None and self._embedding is None and self._predictor is not None:
             self._encode_current(self._job)
             return True
-        if self._decode_waiting():
+        if self._decode_waiting() or self.compare_waiting():
             return True
         looked_at = self._inbox.take_region()
         if looked_at is not None:
@@ -127,7 +130,7 @@ class InferenceWorker(QObject):
         if ahead is not None:
             self._prefetch(ahead)
             return True
-        return False
+        return self.background_waiting()
 
     # model and adapter -------------------------------------------------------------------
 
@@ -374,6 +377,8 @@ class Inference(QObject):
     hovered = Signal(object)
     encode_state = Signal(object)
     model_state = Signal(object)
+    compared = Signal(object)
+    background = Signal(object)
     _wake = Signal()
 
     def __init__(
@@ -394,6 +399,8 @@ class Inference(QObject):
         self._worker.hovered.connect(self.hovered)
         self._worker.encode_state.connect(self.encode_state)
         self._worker.model_state.connect(self.model_state)
+        self._worker.compared.connect(self.compared)
+        self._worker.background.connect(self.background)
         self._thread.start()
 
     def submit(self, command: Command) -> None:
