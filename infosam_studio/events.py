@@ -21,7 +21,10 @@ carries ``seconds``, the time since the start.
 
 Child mode: with the environment variable ``INFOSAM_STUDIO_CHILD=1`` the process ends when its
 standard input closes, so it cannot outlive its parent, and it obeys the lines ``cancel``,
-``pause`` and ``resume`` there. Neither torch nor Qt is imported here.
+``pause`` and ``resume`` there. A run that does not react to ``cancel`` at once, because it is
+importing torch or inside one long operation, says ``failed`` and ends by force: adapter folders
+are written aside and renamed, so nothing half-written is ever in place. Neither torch nor Qt is
+imported here.
 """
 
 from __future__ import annotations
@@ -156,6 +159,8 @@ class Control:
         self._cancel = threading.Event()
         self._go = threading.Event()
         self._go.set()
+        self._seen = threading.Event()
+        self._ending = threading.Lock()
 
     def cancel(self) -> None:
         """Ask the run to stop; a paused run wakes up for it."""
@@ -187,36 +192,62 @@ class Control:
         """Wait ``timeout`` seconds, or until cancelled."""
         self._cancel.wait(timeout)
 
+    def acknowledge(self) -> None:
+        """The run is stopping by itself, or so near its end that it will finish."""
+        with self._ending:
+            self._seen.set()
 
-# A run that does not end by itself after its parent died is ended after this many seconds.
-ORPHAN_GRACE: Final = 10.0
+    def insist(self, reaction: float, grace: float, end: Callable[[], None]) -> None:
+        """Call ``end`` where a cancelled run has not reacted after ``reaction`` seconds, or is
+        still there ``grace`` seconds after it has."""
+        if self._seen.wait(reaction):
+            time.sleep(grace)
+            end()
+        else:
+            with self._ending:
+                if not self._seen.is_set():
+                    end()
 
 
-def watch_parent(control: Control, *, grace: float = ORPHAN_GRACE) -> threading.Thread | None:
+# A run is ended by force when it has not reacted for so long, in seconds; and when it has, but
+# is still there so much later.
+REACTION: Final = 0.5
+GRACE: Final = 10.0
+
+
+def watch_parent(
+    control: Control, last_words: Callable[[], None] = lambda: None
+) -> threading.Thread | None:
     """In child mode, obey standard input and end with it; None outside child mode.
 
-    A daemon thread reads lines. At the end of input the run is cancelled, and ``grace`` seconds
-    later the process exits whatever it is doing: a half-written adapter folder is impossible,
-    since folders are written aside and renamed.
+    A daemon thread reads lines. After ``cancel``, and at the end of input, the run is asked to
+    stop; where it cannot listen, ``last_words`` is called and the process exits whatever it is
+    doing: a half-written adapter folder is impossible, since folders are written aside.
     """
     if os.environ.get(CHILD_VARIABLE) != "1" or sys.stdin is None:
         return None
+
+    def end() -> None:
+        last_words()
+        os._exit(1)
+
     thread = threading.Thread(
-        target=_obey, args=(sys.stdin, control, grace), name="parent-watch", daemon=True
+        target=_obey, args=(sys.stdin, control, end), name="parent-watch", daemon=True
     )
     thread.start()
     return thread
 
 
-def _obey(stream: IO[str], control: Control, grace: float) -> None:
-    words = {"cancel": control.cancel, "pause": control.pause, "resume": control.resume}
+def _obey(stream: IO[str], control: Control, end: Callable[[], None]) -> None:
+    words = {"pause": control.pause, "resume": control.resume}
     try:
         for line in stream:
-            action = words.get(line.strip())
-            if action is not None:
-                action()
+            word = line.strip()
+            if word == "cancel":
+                break
+            if word in words:
+                words[word]()
     except (OSError, ValueError):
         pass  # a closed or broken pipe is the end of input
     control.cancel()
-    time.sleep(grace)
-    os._exit(1)
+    control.insist(REACTION, GRACE, end)

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 
 from infosam_studio.events import CHILD_VARIABLE, Control, Event, EventWriter, parse_line
 
@@ -15,7 +16,8 @@ from infosam_studio.events import Control, EventWriter, Event, claim_stdout, wat
 writer = EventWriter(claim_stdout())
 print("a library talks")
 control = Control()
-watch_parent(control, grace=0.5)
+words = Event("failed", {"text": "Ended by force.", "cancelled": True})
+watch_parent(control, lambda: writer(words))
 writer(Event("started", {"name": "v1"}))
 while not control.cancelled():
     control.wait_while_paused(0.05)
@@ -24,6 +26,9 @@ while not control.cancelled():
     control.sleep(0.05)
 if "stuck" in sys.argv:
     time.sleep(60)
+control.acknowledge()
+if "slow" in sys.argv:
+    time.sleep(1)
 writer(Event("failed", {"text": "Stopped on request.", "cancelled": True}))
 """
 
@@ -93,6 +98,30 @@ def test_child_ends_when_its_parent_goes_away() -> None:
     child.stdout.close()
     if child.stderr is not None:
         child.stderr.close()
+
+
+def test_a_run_that_does_not_listen_is_ended_within_a_second() -> None:
+    child = start("stuck")
+    assert child.stdout is not None
+    assert child.stdin is not None
+    child.stdout.readline()
+    asked = time.monotonic()
+    child.stdin.write("cancel\n")
+    child.stdin.flush()
+    last = parse_line(child.stdout.readlines()[-1])
+    assert child.wait(timeout=20) == 1
+    # Half of it is waiting; the other half is for a machine with other things to do.
+    assert time.monotonic() - asked < 1
+    assert last is not None
+    assert last.data["text"] == "Ended by force."
+    child.communicate()
+
+
+def test_a_run_that_is_stopping_is_left_in_peace() -> None:
+    out, _ = start("slow").communicate("cancel\n", timeout=20)
+    last = parse_line(out.splitlines()[-1])
+    assert last is not None
+    assert last.data["text"] == "Stopped on request."
 
 
 def test_control() -> None:

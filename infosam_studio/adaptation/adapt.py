@@ -12,14 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import torch
-
 from infosam_studio.adaptation.adapters import Student, make_student
 from infosam_studio.adaptation.budget import Clock
 from infosam_studio.adaptation.encoders import split_encoder, stoppable
 from infosam_studio.adaptation.features import FeatureStore
 from infosam_studio.adaptation.fit import Fitted, Loop, ResumeFile, Validator, fingerprint
 from infosam_studio.adaptation.gate import ObjectScore
+from infosam_studio.adaptation.holdout import MOST_CHOOSING, divide_validation
 from infosam_studio.adaptation.judging import Judge
 from infosam_studio.adaptation.machine import limit_threads, lower_priority, peak_memory_mb
 from infosam_studio.adaptation.plan import (
@@ -29,7 +28,7 @@ from infosam_studio.adaptation.plan import (
     paper_plan,
     studio_plan,
 )
-from infosam_studio.adaptation.relation import RelationModule, load_relation
+from infosam_studio.adaptation.relation import RelationModule, make_relation
 from infosam_studio.adaptation.result import (
     AdaptResult,
     Verdict,
@@ -52,7 +51,6 @@ from infosam_studio.adaptation.versions import find, in_use, model_name, next_na
 from infosam_studio.annotation.project import Project, ProjectLocked, ProjectReadOnly
 from infosam_studio.errors import StudioError
 from infosam_studio.events import CHILD_VARIABLE, Control, Emit, Event, WarningCode
-from infosam_studio.resource_files import resource_path
 from infosam_studio.segmentation.adapter_folder import AdapterFolder, write_adapter
 from infosam_studio.segmentation.checkpoints import load_checkpoint
 from infosam_studio.segmentation.embedding_cache import DiskCache
@@ -60,10 +58,10 @@ from infosam_studio.segmentation.predictor import Predictor
 
 __all__ = ["AdaptOptions", "AdaptResult", "ensure_split", "run_adapt"]
 
-VALIDATION_OBJECTS: Final = 12
 # Seconds of training without --minutes on two cores for an encoder of 512 px; larger encoders
 # and a single core get more.
 TRAIN_SECONDS: Final = {"instant": 10.0, "full": 110.0}
+FEWEST_STEPS: Final = 16
 
 
 def run_adapt(
@@ -135,7 +133,8 @@ class _Run:
         self._stage("load")
         options = self.options
         data = check_files(
-            collect(self.project, seed=options.seed, train_images=options.train_images)
+            collect(self.project, seed=options.seed, train_images=options.train_images),
+            self.clock.check,
         )
         self.clock.check()
         model = load_checkpoint(model_name(self.project, options.model), self.device)
@@ -145,6 +144,10 @@ class _Run:
         self.predictor = Predictor(model, device=self.device, disk=disk, precision=precision)
         self.plan = self._make_plan(data)
         self._announce(data)
+        # Recipe paper trains a fixed number of steps, so it chooses nothing.
+        self.holdout = divide_validation(
+            data.validation, chooses=self.plan.recipe == "studio", judges=options.gate
+        )
         self.judge = self._make_judge(data) if options.gate and not self.spread.rank else None
         before = self.judge.before(self._in_use()) if self.judge else []
         fitted, student = self._train(data)
@@ -238,8 +241,8 @@ class _Run:
             seed=self.options.seed,
         )
         try:
-            trainer = self._trainer(student, data)
             with stoppable(student.split, self.clock.check):
+                trainer = self._trainer(student, data)
                 return self._loop(trainer, data).run(resume=self.options.resume), student
         finally:
             student.detach()
@@ -290,11 +293,7 @@ class _Run:
                 "so they are switched off: label a second object to use them.",
             )
             return None
-        torch.manual_seed(self.options.seed + 1)
-        module = RelationModule()
-        path = resource_path("models", "starter_relation.safetensors")
-        if self.predictor.model.info.name == "starter" and path.is_file():
-            module = load_relation(path)
+        module = make_relation(self.predictor.model.info.name, seed=self.options.seed)
         return module.to(self.device).train()
 
     def _samples(self, data: TrainingSet) -> list[Sample]:
@@ -307,7 +306,7 @@ class _Run:
         return [union_sample(group) for group in groups.values()]
 
     def _loop(self, trainer: Trainer, data: TrainingSet) -> Loop:
-        held, _, _ = evaluation_objects(data.validation, VALIDATION_OBJECTS)
+        held, _, _ = evaluation_objects(self.holdout.choosing, MOST_CHOOSING)
         options, plan = self.options, self.plan
         sampler = Sampler(
             self._samples(data), batch=plan.batch, views=plan.views, seed=options.seed
@@ -320,11 +319,12 @@ class _Run:
         return Loop(
             trainer,
             sampler,
-            Validator(trainer, held) if held and plan.recipe == "studio" else None,
+            Validator(trainer, held) if held else None,
             self.clock,
             self.emit,
             self.state,
             seconds=TRAIN_SECONDS[options.speed] * slower if limited else None,
+            floor=FEWEST_STEPS,
             reserve=lambda: self._reserve(data, trainer.student),
         )
 
@@ -345,6 +345,7 @@ class _Run:
         return Judge(
             self.predictor,
             data,
+            self.holdout.judging,
             self.clock,
             speed=self.options.speed,
             stage=self._stage,
@@ -373,7 +374,7 @@ class _Run:
         self, folder: AdapterFolder, fitted: Fitted, verdict: Verdict, data: TrainingSet
     ) -> AdapterFolder:
         self._stage("write")
-        self.clock.check()
+        self.clock.commit()
         manifest = finished_manifest(
             folder.manifest,
             encoder_sha256=self.predictor.encoder_sha256,
@@ -382,6 +383,7 @@ class _Run:
             verdict=verdict,
             data=data,
             plan=self.plan,
+            holdout=self.holdout,
             classes={record.id: record.name for record in self.project.classes()},
         )
         config = folder.config if manifest.recipe == "studio" else None

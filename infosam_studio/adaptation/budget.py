@@ -47,10 +47,24 @@ class Clock:
 
     def check(self) -> None:
         """Wait while paused; raises Cancelled when asked to stop. Cheap: call it often."""
-        if self._control.cancelled():
-            raise Cancelled
+        self._stop_if_asked()
         if self._control.paused or self._battery_low():
             self._wait()
+
+    def asked_to_stop(self) -> bool:
+        """:meth:`check` for those who want an answer; it never is True, but may raise."""
+        self.check()
+        return False
+
+    def commit(self) -> None:
+        """The last chance to be stopped: from here on the run finishes."""
+        self.check()
+        self._control.acknowledge()
+
+    def _stop_if_asked(self) -> None:
+        if self._control.cancelled():
+            self._control.acknowledge()
+            raise Cancelled
 
     def _wait(self) -> None:
         start = time.monotonic()
@@ -61,8 +75,7 @@ class Clock:
                 self._control.sleep(0.5)
             if self._control.cancelled():
                 break
-        if self._control.cancelled():
-            raise Cancelled
+        self._stop_if_asked()
         self._paused += time.monotonic() - start
         self._emit(Event("warning", {"code": WarningCode.RESUMED, "text": "Training goes on."}))
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from infosam_studio.adaptation.relation import tokens_of
+
 
 @dataclass(frozen=True)
 class PromptBatch:
@@ -76,8 +78,9 @@ def decode(
     sparse, dense = prompts
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
-    image = features + dense
-    hidden, keys = decoder.transformer(image, image_pe.expand(len(sparse), -1, -1, -1), tokens)
+    hidden, keys = _two_way(
+        decoder.transformer, tokens_of(features + dense), tokens_of(image_pe), tokens
+    )
     count = decoder.num_mask_tokens
     hyper = torch.stack(
         [mlp(hidden[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1
@@ -92,6 +95,46 @@ def decode(
     )
     scores = decoder.iou_prediction_head(hidden[:, 0])
     return Decoded(logits.float(), scores.float(), hidden[:, 1].float())
+
+
+def _two_way(
+    transformer: Any, image: Tensor, position: Tensor, tokens: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Upstream's two-way transformer on tokens: prompts [B, T, C] and image [B, N, C].
+
+    ``position`` is [1, N, C]. Fused attention keeps neither the attention matrices nor their
+    gradients, and sums that upstream makes twice are made once.
+    """
+    queries = tokens
+    for layer in transformer.layers:
+        if layer.skip_first_layer_pe:
+            queries = _attend(layer.self_attn, queries, queries, queries)
+        else:
+            asked = queries + tokens
+            queries = queries + _attend(layer.self_attn, asked, asked, queries)
+        queries = layer.norm1(queries)
+        placed = image + position
+        asked = queries + tokens
+        answer = _attend(layer.cross_attn_token_to_image, asked, placed, image)
+        queries = layer.norm2(queries + answer)
+        queries = layer.norm3(queries + layer.mlp(queries))
+        asked = queries + tokens
+        answer = _attend(layer.cross_attn_image_to_token, placed, asked, queries)
+        image = layer.norm4(image + answer)
+    answer = _attend(
+        transformer.final_attn_token_to_image, queries + tokens, image + position, image
+    )
+    return transformer.norm_final_attn(queries + answer), image
+
+
+def _attend(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Upstream's ``Attention`` of [B, N, C] tokens, fused."""
+    q, k, v = (
+        projection(x).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+        for projection, x in ((attention.q_proj, q), (attention.k_proj, k), (attention.v_proj, v))
+    )
+    mixed = functional.scaled_dot_product_attention(q, k, v)
+    return cast(Tensor, attention.out_proj(mixed.transpose(1, 2).flatten(2)))
 
 
 def _upscale(layers: Any, keys: Tensor) -> Tensor:

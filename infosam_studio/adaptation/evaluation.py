@@ -32,6 +32,7 @@ from infosam_studio.errors import Cancelled, StudioError
 from infosam_studio.segmentation.adapter_folder import AdapterFolder
 from infosam_studio.segmentation.clicks import replay_many
 from infosam_studio.segmentation.predictor import Predictor
+from infosam_studio.segmentation.prompts import Prediction, Prompt
 
 __all__ = [
     "PAPER_THRESHOLDS",
@@ -72,24 +73,24 @@ def evaluate_objects(
         samples: objects to test; use :func:`evaluation_objects` to choose them.
         clicks: K, the number of clicks per object.
         single_mask: one mask at the first click too (recipe ``paper``).
-        batch: objects decoded together; ``check`` is asked between batches and may raise.
+        batch: objects decoded together; ``check`` is asked before every decode and may raise.
     """
     by_image = {image.id: image for image in images}
     groups: dict[int, list[Sample]] = {}
     for sample in samples:
         groups.setdefault(sample.image_id, []).append(sample)
     scores: list[ObjectScore] = []
+    listening = _Listening(predictor, check)
     for image_id, group in groups.items():
         check()
         image = by_image[image_id]
         embedding = predictor.cached(image.identity)
         if embedding is None:
-            embedding = predictor.encode(image.read(), image.identity)
+            embedding = predictor.encode(image.read(), image.identity, cancelled=listening.stop)
         for start in range(0, len(group), batch):
-            check()
             part = group[start : start + batch]
             results = replay_many(
-                predictor,
+                listening,
                 embedding,
                 [masks.decode(sample.mask) for sample in part],
                 clicks=clicks,
@@ -107,6 +108,25 @@ def evaluate_objects(
                 )
             tick(len(scores), len(samples))
     return scores
+
+
+class _Listening:
+    """A predictor that asks before every decode whether it should still answer."""
+
+    def __init__(self, predictor: Predictor, check: Callable[[], None]) -> None:
+        self._predictor, self._check = predictor, check
+
+    def stop(self) -> bool:
+        """For the encoder's own question; raises where the answer is yes."""
+        self._check()
+        return False
+
+    def predict_batch(
+        self, embedding: Any, prompts: Sequence[Prompt], *, multimask: bool
+    ) -> list[Prediction]:
+        """See :class:`PromptPredictor`."""
+        self._check()
+        return self._predictor.predict_batch(embedding, prompts, multimask=multimask)
 
 
 @dataclass(frozen=True)

@@ -86,13 +86,17 @@ class FeatureStore:
         image, view = self.images[key[0]], key[1]
         known = self.predictor.cached(image.identity) if view == 0 else None
         if known is None and view == 0:
-            known = self.predictor.encode(image.read(), image.identity)
+            known = self.predictor.encode(image.read(), image.identity, cancelled=self._stop)
         if known is not None:
             return known.features.half()
         low = self.predictor.precision == "bf16"
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
             features: Tensor = self.predictor.sam.image_encoder(self.pixels(key))
         return features.half()
+
+    def _stop(self) -> bool:
+        self._check()
+        return False
 
     def pixels(self, key: Key) -> Tensor:
         """Normalised, padded pixels [1, 3, S, S] of a view."""

@@ -149,7 +149,8 @@ class Fitted:
 class Loop:
     """Runs a trainer until steps, time or patience are spent.
 
-    ``seconds`` bounds the training itself; ``reserve`` says how much of the clock's budget must
+    ``seconds`` bounds the training itself once ``floor`` steps are made, so that a busy machine
+    makes a run longer rather than worthless; ``reserve`` says how much of the clock's budget must
     stay for what comes after; ``validating`` is what the last validation took.
     """
 
@@ -160,6 +161,7 @@ class Loop:
     emit: Emit
     resume: ResumeFile
     seconds: float | None = None
+    floor: int = 0
     reserve: Callable[[], float] = lambda: 0.0
     validating: float = 0.0
 
@@ -206,7 +208,8 @@ class Loop:
 
     def _spent(self, progress: Progress) -> bool:
         limit = self._limit(progress)
-        if limit is None or progress.step == 0:
+        floor = self.floor if self.clock.seconds is None else 0
+        if limit is None or progress.step < max(1, floor):
             return False
         # A step that would end beyond the limit is not begun.
         return self.trainer.spread.agree(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from infosam_studio.adaptation import gate
@@ -23,6 +23,7 @@ BUDGET_SHARE: Final = 0.4
 class Judge:
     """Replays clicks with the version in use, then with the candidate, on the same objects.
 
+    ``judging`` are the validation objects to draw from, which should not have chosen weights;
     ``seconds`` is what the last replay took, the best guess for the next one.
     """
 
@@ -30,6 +31,7 @@ class Judge:
         self,
         predictor: Predictor,
         data: TrainingSet,
+        judging: Sequence[Sample],
         clock: Clock,
         *,
         speed: str,
@@ -40,7 +42,7 @@ class Judge:
         self._stage, self._warn = stage, warn
         self.seconds = 0.0
         self.objects, small, self.untouched = evaluation_objects(
-            data.validation, MOST_OBJECTS[speed], trusted_first=gate.ENOUGH_TRUSTED
+            judging, MOST_OBJECTS[speed], trusted_first=gate.ENOUGH_TRUSTED
         )
         if small:
             self._warn(WarningCode.SKIPPED, f"{small} objects are too small to be tested on.")
@@ -72,7 +74,7 @@ class Judge:
             return objects
         image = self.data.images[objects[0].image_id]
         if self.predictor.cached(image.identity) is None:
-            self.predictor.encode(image.read(), image.identity)
+            self.predictor.encode(image.read(), image.identity, cancelled=self.clock.asked_to_stop)
         self.objects = objects[:1]
         self._scores("before", single)
         allowed = int(BUDGET_SHARE / 2 * self.clock.seconds / max(1e-3, self.seconds))

@@ -1,4 +1,7 @@
-"""The machine a run lives on: threads, priority, memory."""
+"""The machine a run lives on: threads, priority, memory.
+
+torch is imported where it is needed: a run must be able to hear "cancel" while that happens.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ import importlib
 import os
 import sys
 import time
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def available_cores() -> int:
@@ -24,6 +29,8 @@ def limit_threads(threads: int | None, *, leave_one: bool) -> int:
     Without a number torch's own choice stays (it honours OMP_NUM_THREADS); ``leave_one`` keeps
     a core free for the window that started this run.
     """
+    import torch
+
     if threads is None:
         threads = torch.get_num_threads()
         if leave_one:
@@ -47,6 +54,8 @@ def lower_priority() -> None:
 def peak_memory_mb(device: torch.device) -> float:
     """The most memory used so far in MB: of the device where it has its own, else resident."""
     if device.type == "cuda":
+        import torch
+
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     if sys.platform == "win32":
         psutil = importlib.import_module("psutil")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from infosam_studio.errors import StudioError
+from infosam_studio.resource_files import resource_path
 
 # torch.nn.functional.normalize's own floor, stated because a zero relation must stay zero.
 NORM_FLOOR = 1e-12
@@ -91,6 +92,19 @@ def load_relation(path: Path) -> RelationModule:
             "choose another file or train a new one."
         ) from error
     return module
+
+
+def make_relation(model: str, *, seed: int) -> RelationModule:
+    """The relation module that a training starts from.
+
+    The shipped one for the starter, for which it was pre-trained; for any other ``model`` a
+    fresh one that depends on ``seed`` alone.
+    """
+    path = resource_path("models", "starter_relation.safetensors")
+    if model == "starter" and path.is_file():
+        return load_relation(path)
+    torch.manual_seed(seed + 1)
+    return RelationModule()
 
 
 def _relation_state(path: Path) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from infosam_studio.adaptation import gate
 from infosam_studio.adaptation.adapters import Student
 from infosam_studio.adaptation.fit import Fitted
 from infosam_studio.adaptation.gate import Decision, ObjectScore
+from infosam_studio.adaptation.holdout import Holdout
 from infosam_studio.adaptation.plan import AdaptOptions, TrainingPlan
 from infosam_studio.adaptation.samples import TrainingSet
 from infosam_studio.segmentation.adapter_folder import AdapterFolder, AdapterManifest
@@ -119,6 +120,7 @@ def finished_manifest(
     verdict: Verdict,
     data: TrainingSet,
     plan: TrainingPlan,
+    holdout: Holdout,
     classes: Mapping[int, str],
 ) -> AdapterManifest:
     """The candidate's manifest with everything that was found out about it."""
@@ -139,6 +141,7 @@ def finished_manifest(
             "best_validation_iou": fitted.best,
             "share": fitted.share,
             "unproven": data.unproven,
+            "holdout": _plain_holdout(holdout),
             "gate": None if decision is None else decision.to_json(),
             "skipped": list(data.skipped),
             "plan": _plain(plan),
@@ -151,6 +154,15 @@ def _split_of(data: TrainingSet) -> dict[str, Any]:
         "train": sorted({data.images[s.image_id].name for s in data.train}),
         "validation": sorted({data.images[s.image_id].name for s in data.validation}),
         "held_out_objects": data.unproven is not None and bool(data.validation),
+    }
+
+
+def _plain_holdout(holdout: Holdout) -> dict[str, Any]:
+    return {
+        "chose": len(holdout.choosing),
+        "judged": len(holdout.judging),
+        "apart": holdout.apart or None,
+        "note": holdout.note,
     }
 
 

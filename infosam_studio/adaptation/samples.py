@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -221,13 +221,15 @@ def _shuffle_key(seed: int, number: int) -> str:
     return hashlib.sha256(f"{seed}|{number}".encode()).hexdigest()
 
 
-def check_files(data: TrainingSet) -> TrainingSet:
+def check_files(data: TrainingSet, check: Callable[[], None] = lambda: None) -> TrainingSet:
     """Leave out images whose file is missing, unreadable or changed; StudioError if none stays.
 
-    Reads every file once, which also warms the system's cache for encoding.
+    Reads every file once, which also warms the system's cache for encoding. ``check`` is called
+    before each and may raise to stop.
     """
     bad: dict[int, str] = {}
     for image in data.images_of((*data.train, *data.validation)):
+        check()
         try:
             image.read()
         except (StudioError, ImageError) as error:

@@ -121,7 +121,8 @@ def _with_events(args: argparse.Namespace, started: float) -> int:
 
     writer = EventWriter(claim_stdout())
     control = Control()
-    watch_parent(control)
+    stopped_event = Event("failed", {"text": str(Cancelled()), "cancelled": True})
+    watch_parent(control, lambda: writer(stopped_event))
     try:
         result = _run(_options(args), writer, control, started)
     except Exception as error:

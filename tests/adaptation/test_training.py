@@ -221,6 +221,12 @@ def test_time_limit_is_kept(data: Data, tmp_path: Path) -> None:
     assert fitted.seconds <= 1.0 + 3 * fitted.seconds / fitted.steps
 
 
+def test_a_busy_machine_gets_its_steps_anyway(data: Data, tmp_path: Path) -> None:
+    loop = loop_of(data, tmp_path, Control(), [], steps=10**6, seconds=1e-3)
+    loop.validator, loop.floor = None, 5
+    assert loop.run().steps == 5
+
+
 def test_a_budget_leaves_time_for_what_comes_after(data: Data, tmp_path: Path) -> None:
     loop = loop_of(data, tmp_path, Control(), [], steps=10**6)
     loop.validator = None
