@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QSettings, Qt, QUrl, Signal, Slot
+from PySide6.QtCore import QSettings, Qt, QTimer, QUrl, Signal, Slot
 from PySide6.QtGui import (
     QCloseEvent,
     QDesktopServices,
@@ -20,21 +20,19 @@ from PySide6.QtWidgets import (
     QTabWidget,
 )
 
-from infosam_studio.interchange.reports import ImportReport
 from infosam_studio.ui.actions import Actions
 from infosam_studio.ui.bars import fill_menus, make_rail, make_top_bar
 from infosam_studio.ui.commands import Commands
 from infosam_studio.ui.dialogs.confirming import confirm
-from infosam_studio.ui.dialogs.export import ExportChoice, ExportDialog
-from infosam_studio.ui.dialogs.importing import ImportDialog
+from infosam_studio.ui.dialogs.export import ExportChoice
 from infosam_studio.ui.dialogs.shortcuts import ShortcutSheet
+from infosam_studio.ui.exchange import CANCEL, Exchange
 from infosam_studio.ui.opening import Opened, Opener
 from infosam_studio.ui.samples import copy_samples
 from infosam_studio.ui.status import StatusLine
 from infosam_studio.ui.theme import theme
 from infosam_studio.ui.toast import Toast
 from infosam_studio.ui.tools.base import Tool
-from infosam_studio.ui.transfer import Transfer, Transferred
 from infosam_studio.ui.welcome import Welcome, remember_project
 from infosam_studio.ui.workbench import Workbench
 from infosam_studio.ui.workers_inference import PredictorMaker, make_predictor
@@ -57,6 +55,7 @@ class MainWindow(QMainWindow):
         self.bench: Workbench | None = None
         self.confirm = confirm
         self._closed = False
+        self._dropped: list[Path] = []
         self._commands: Commands | None = None
         self.setWindowTitle(TITLE)
         self.setAcceptDrops(True)
@@ -73,7 +72,7 @@ class MainWindow(QMainWindow):
         self._stack.addWidget(self.welcome)
         self.setCentralWidget(self._stack)
         self._welcome_toast = Toast(self.welcome)
-        self.opener, self.transfer = Opener(self), Transfer(self)
+        self.opener, self.exchange = Opener(self), Exchange(self)
         self.panels_menu = fill_menus(self, self.actions_)
         self.tool_rail = make_rail(self, self.actions_)
         self.image_name = QLabel("")
@@ -89,8 +88,7 @@ class MainWindow(QMainWindow):
         self.opener.opened.connect(self._install)
         self.opener.failed.connect(self._not_opened)
         self.opener.progress.connect(self._show_progress)
-        self.transfer.finished.connect(self._transferred)
-        self.transfer.failed.connect(self._not_transferred)
+        self.exchange.exported.connect(self.exported)
 
     def _show_welcome(self) -> None:
         self._stack.setCurrentWidget(self.welcome)
@@ -123,6 +121,7 @@ class MainWindow(QMainWindow):
             project, self, self.status, self.settings, self.actions_, maker=self._maker
         )
         self.bench, self._commands = bench, Commands(bench)
+        self.exchange.attach(bench)
         self._stack.addWidget(bench.page)
         self._stack.setCurrentWidget(bench.page)
         area = Qt.DockWidgetArea
@@ -170,6 +169,7 @@ class MainWindow(QMainWindow):
         bench, self.bench, self._commands = self.bench, None, None
         if bench is None:
             return
+        self.exchange.attach(None)
         self.settings.setValue("window/state", self.saveState(LAYOUT_VERSION))
         self._stack.removeWidget(bench.page)
         bench.page.hide()
@@ -239,46 +239,20 @@ class MainWindow(QMainWindow):
         sheet.open()
 
     def _do_import(self) -> None:
-        if self.bench is not None:
-            choice = ImportDialog.ask(self.bench.document.project.images_root.parent, self)
-            if choice is not None:
-                self.bench.toast.tell("Importing…")
-                project = self.bench.document.project
-                self.transfer.import_labels(project, choice.format, choice.source)
+        self.exchange.ask_import()
 
     def _do_export(self) -> None:
-        if self.bench is not None:
-            folder = self.bench.document.project.folder / "exports"
-            choice = ExportDialog.ask(folder, self)
-            if choice is not None:
-                self.export(choice)
+        self.exchange.ask_export()
 
     def export(self, choice: ExportChoice) -> None:
         """Write the labels as chosen; a message tells when it is done."""
-        if self.bench is not None:
-            self.bench.toast.tell("Exporting…")
-            self.transfer.export(self.bench.document.project, choice)
-
-    @Slot(object)
-    def _transferred(self, done: Transferred) -> None:
-        if self.bench is not None:
-            if isinstance(done.report, ImportReport):
-                self.bench.document.reload()
-                self.bench.toast.tell(done.report.summary, action="undo", label="Undo")
-                return
-            text = f"{done.place.name}: {done.report.summary}"
-            where = done.place if done.place.is_dir() else done.place.parent
-            self.bench.toast.tell(text, action=f"show:{where}", label="Show folder")
-        self.exported.emit(done)
-
-    @Slot(str)
-    def _not_transferred(self, problem: str) -> None:
-        if self.bench is not None:
-            self.bench.toast.tell(problem, kind="error")
+        self.exchange.export(choice)
 
     @Slot(str)
     def _toast_acted(self, action: str) -> None:
-        if action.startswith("show:"):
+        if action == CANCEL:
+            self.exchange.cancel()
+        elif action.startswith("show:"):
             QDesktopServices.openUrl(QUrl.fromLocalFile(action[5:]))
         else:
             self.actions_[action].trigger()
@@ -338,8 +312,27 @@ class MainWindow(QMainWindow):
     def dropEvent(self, event: QDropEvent) -> None:
         paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
         if paths:
-            self.open_path(paths[0])
             event.acceptProposedAction()
+            self._dropped = paths
+            # Not within the event: where a dialog asks, the other program would wait for it.
+            QTimer.singleShot(0, self._take_dropped)
+
+    @Slot()
+    def _take_dropped(self) -> None:
+        paths, self._dropped = self._dropped, []
+        if paths:
+            self.drop(paths)
+
+    def drop(self, paths: list[Path]) -> None:
+        """Use dropped files and folders: into the open project, or as one to open."""
+        if self.exchange.take(paths):
+            return
+        if len(paths) == 1:
+            self.open_path(paths[0])
+            return
+        self.close_project()
+        self.welcome.show_busy("Looking at the images…")
+        self.opener.open_files(paths)
 
     def _restore_geometry(self) -> None:
         geometry = self.settings.value("window/geometry")
@@ -354,5 +347,5 @@ class MainWindow(QMainWindow):
         self.settings.setValue("window/geometry", self.saveGeometry())
         self.close_project()
         self.opener.close()
-        self.transfer.close()
+        self.exchange.close()
         super().closeEvent(event)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import (
-    QCheckBox,
     QDialog,
     QDialogButtonBox,
     QFileDialog,
-    QFormLayout,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -22,16 +20,18 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from infosam_studio.interchange.exporting import DEFAULT_EXPORT, ExportOptions
 from infosam_studio.interchange.formats import EXPORT_FORMATS, FILE_FORMATS
+from infosam_studio.ui.dialogs.export_options import ExportForm
 
 # What each format is for, and what its file or folder is called by default.
 FORMATS = {
     "coco": ("Exact masks with holes, parts and overlaps, in one file.", "coco.json"),
     "png": ("One picture per image; the pixel value is the object's number.", "png"),
     "png-semantic": ("One picture per image; the pixel value is the class.", "png-classes"),
-    "png-binary": ("One black and white picture per object.", "png-masks"),
+    "png-binary": ("One black and white picture per object or class.", "png-masks"),
     "yolo": ("Text files with polygons; holes are bridged.", "yolo"),
-    "voc": ("XML boxes with object and class maps.", "voc"),
+    "voc": ("Object and class maps in the folders of a VOC data set.", "voc"),
     "labelme": ("One JSON file with polygons per image.", "labelme"),
     "geojson": ("Outlines for QuPath.", "geojson"),
     "tiff": ("Label images for Fiji and napari.", "tiff"),
@@ -45,6 +45,11 @@ class ExportChoice:
     format: str
     target: Path
     overwrite: bool
+    options: ExportOptions = DEFAULT_EXPORT
+
+    def all_options(self) -> ExportOptions:
+        """The options with the permission to overwrite."""
+        return replace(self.options, overwrite=self.overwrite)
 
 
 class ExportDialog(QDialog):
@@ -56,40 +61,49 @@ class ExportDialog(QDialog):
         self._folder = folder
         self.formats = QListWidget()
         self.formats.setAccessibleName("Format")
+        self.formats.setWordWrap(True)
         for name, title in EXPORT_FORMATS.items():
             text = FORMATS.get(name, ("", name))[0]
             item = QListWidgetItem(f"{title}\n{text}")
             item.setData(Qt.ItemDataRole.UserRole, name)
             self.formats.addItem(item)
         self.target = QLineEdit()
-        self.overwrite = QCheckBox("Replace what is already there")
+        self.target.setAccessibleName("Save as")
+        self.form = ExportForm()
+        self.overwrite = self.form.overwrite
         self._problem = QLabel("")
         self._problem.setProperty("role", "bad")
+        self._problem.setWordWrap(True)
         self._lay_out()
         self.formats.currentItemChanged.connect(self._format_changed)
+        self.target.textChanged.connect(self._target_changed)
         self.formats.setCurrentRow(0)
-        self.resize(540, 520)
+        self.resize(780, 540)
 
     def _lay_out(self) -> None:
-        column = QVBoxLayout(self)
-        column.setContentsMargins(18, 18, 18, 14)
-        column.setSpacing(12)
-        column.addWidget(self.formats, 1)
         browse = QPushButton("Browse…")
         browse.clicked.connect(self._browse)
         row = QHBoxLayout()
+        label = QLabel("Save as")
+        label.setBuddy(self.target)
+        row.addWidget(label)
         row.addWidget(self.target, 1)
         row.addWidget(browse)
-        form = QFormLayout()
-        form.addRow("Save as", row)
-        column.addLayout(form)
-        column.addWidget(self.overwrite)
-        column.addWidget(self._problem)
+        sides = QHBoxLayout()
+        sides.setSpacing(16)
+        sides.addWidget(self.formats, 5)
+        sides.addWidget(self.form, 4)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         self.export_button = buttons.addButton("Export", QDialogButtonBox.ButtonRole.AcceptRole)
         self.export_button.setProperty("kind", "primary")
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(18, 18, 18, 14)
+        column.setSpacing(12)
+        column.addLayout(sides, 1)
+        column.addLayout(row)
+        column.addWidget(self._problem)
         column.addWidget(buttons)
 
     @property
@@ -101,11 +115,31 @@ class ExportDialog(QDialog):
     def _format_changed(self) -> None:
         default = FORMATS.get(self.format, ("", self.format))[1]
         self.target.setText(str(self._folder / default))
+        self.form.show_format(self.format)
+
+    @Slot()
+    def _target_changed(self) -> None:
+        """Say at once where something would be overwritten."""
+        occupied = _occupied(self._place())
+        self.form.show_occupied(occupied)
+        many = "a file" if self.format in FILE_FORMATS else "files"
+        self._problem.setText(f"There is {many} at that place already." if occupied else "")
+        if occupied and self.format not in FILE_FORMATS:
+            self._problem.setText("There are files in that folder already; others stay.")
+
+    def _place(self) -> Path:
+        return Path(self.target.text().strip())
 
     @Slot()
     def _browse(self) -> None:
         if self.format in FILE_FORMATS:
-            path, _ = QFileDialog.getSaveFileName(self, "Export to", self.target.text())
+            # The dialog's own question would come before ours, and only for files.
+            path, _ = QFileDialog.getSaveFileName(
+                self,
+                "Export to",
+                self.target.text(),
+                options=QFileDialog.Option.DontConfirmOverwrite,
+            )
         else:
             path = QFileDialog.getExistingDirectory(self, "Export to", str(self._folder))
         if path:
@@ -113,23 +147,33 @@ class ExportDialog(QDialog):
 
     def accept(self) -> None:
         """Refuse what cannot work before the dialog closes."""
-        target = Path(self.target.text().strip())
+        target = self._place()
         if not target.is_absolute():
             self._problem.setText("Give the whole path, or use Browse.")
-        elif target.exists() and not self.overwrite.isChecked() and _occupied(target):
+        elif not self.overwrite.isChecked() and _occupied(target):
+            self.form.show_occupied(True)
             self._problem.setText(f"{target.name} exists already. Tick the box to replace it.")
         else:
             super().accept()
+
+    def choice(self) -> ExportChoice:
+        """What is chosen now."""
+        return ExportChoice(
+            self.format, self._place(), self.overwrite.isChecked(), self.form.options(self.format)
+        )
 
     @classmethod
     def ask(cls, folder: Path, parent: QWidget) -> ExportChoice | None:
         """Show the dialog."""
         dialog = cls(folder, parent)
-        if dialog.exec() != QDialog.DialogCode.Accepted:
-            return None
-        target = Path(dialog.target.text().strip())
-        return ExportChoice(dialog.format, target, dialog.overwrite.isChecked())
+        chosen = dialog.exec() == QDialog.DialogCode.Accepted
+        choice = dialog.choice() if chosen else None
+        dialog.deleteLater()
+        return choice
 
 
 def _occupied(path: Path) -> bool:
-    return path.is_file() or any(path.iterdir())
+    try:
+        return path.is_file() or (path.is_dir() and any(path.iterdir()))
+    except OSError:
+        return False
