@@ -112,7 +112,7 @@ class Versions(QObject):
         if state.phase != "ready":
             return
         if not self.bases:
-            self._tasks.submit(("bases", ()), present_checkpoints)
+            self.refresh_bases()
             self._change("" if self._document.project.read_only else "tidy")
         name = state.folder.name if state.folder is not None else None
         if name == self.in_use and state.name == self.model:
@@ -149,6 +149,10 @@ class Versions(QObject):
         return False
 
     # changing ----------------------------------------------------------------------------
+
+    def refresh_bases(self) -> None:
+        """Look again which base models are on this machine."""
+        self._tasks.submit(("bases", ()), present_checkpoints)
 
     def refresh(self) -> None:
         """Read the list of versions again."""
