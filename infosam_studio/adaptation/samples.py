@@ -193,12 +193,12 @@ def _divide(
         return train, validation, None
     if len(samples) < 2:
         return samples, [], "There is only one labelled object, so nothing is left to test on."
-    kept, held = _hold_out(samples)
+    kept, held = hold_out(samples)
     why = "There are no validation images yet, so objects of the same images were held out."
     return kept, held, why
 
 
-def _hold_out(samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
+def hold_out(samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
     """About a quarter of the objects, at least one, chosen by their ids alone (sticky)."""
     order = sorted(samples, key=lambda s: _shuffle_key(0, s.object_id))
     count = max(1, round(HELD_OUT_SHARE * len(order)))

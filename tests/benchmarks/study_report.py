@@ -1,0 +1,325 @@
+"""Tables and the plot of the adaptation study.
+
+    python -m tests.benchmarks.study_report study.jsonl [--to FOLDER]
+
+Differences are paired by test object and averaged over seeds first; an average over domains
+gives every domain the same weight. Intervals are 90 % percentile bootstraps that draw whole test
+images within each domain, because objects of one image are not independent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.benchmarks.adaptation_study import CLICKS, DEVELOPMENT, REPORT, read_lines
+
+Lines = Sequence[Mapping[str, Any]]
+Floats = NDArray[np.float64]
+
+DRAWS: Final = 2000
+COLOURS: Final = {"decoder": "#2a9d8f", "lora": "#3a6ea5", "infosam": "#d1495b"}
+# per_object: object, image, clicks to 0.85, then the IoU after each click.
+FIGURES: Final[dict[str, Callable[[Sequence[float]], float]]] = {
+    "IoU@1": lambda row: row[3],
+    "IoU@3": lambda row: row[5],
+    "IoU@8": lambda row: row[3 + CLICKS - 1],
+    "NoC@85": lambda row: row[2],
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is compared: a method at a speed with so many labelled images; base: no labels."""
+
+    method: str
+    speed: str
+    labels: int
+
+
+BASE: Final = Arm("base", "none", 0)
+
+
+def per_object(lines: Lines, domain: str, arm: Arm, figure: str) -> dict[tuple[int, int], float]:
+    """(object, image) to its figure, averaged over the seeds that were run."""
+    own = [
+        line
+        for line in lines
+        if (line["domain"], line["method"], line["speed"], line["labels"])
+        == (domain, arm.method, arm.speed, arm.labels)
+    ]
+    rows: dict[tuple[int, int], list[float]] = {}
+    for line in own:
+        for row in line["per_object"]:
+            rows.setdefault((int(row[0]), int(row[1])), []).append(FIGURES[figure](row))
+    return {key: float(np.mean(values)) for key, values in rows.items() if len(values) == len(own)}
+
+
+def paired(lines: Lines, domain: str, one: Arm, two: Arm, figure: str) -> tuple[Floats, Any]:
+    """(differences one - two, images) of the objects both were tested on, over equal seeds."""
+    first, second = _same_seeds(lines, domain, one, two)
+    a, b = per_object(first, domain, one, figure), per_object(second, domain, two, figure)
+    keys = sorted(set(a) & set(b))
+    return np.array([a[k] - b[k] for k in keys]), np.array([image for _, image in keys])
+
+
+def _same_seeds(lines: Lines, domain: str, one: Arm, two: Arm) -> tuple[Lines, Lines]:
+    """The base has one seed; two methods are compared on seeds that both have."""
+
+    def seeds(arm: Arm) -> set[int]:
+        return {
+            line["seed"]
+            for line in lines
+            if (line["domain"], line["method"], line["speed"], line["labels"])
+            == (domain, arm.method, arm.speed, arm.labels)
+        }
+
+    if BASE in (one, two):
+        return lines, lines
+    both = seeds(one) & seeds(two)
+    kept = [line for line in lines if line["seed"] in both]
+    return kept, kept
+
+
+def mean_and_interval(parts: Sequence[tuple[Floats, Any]]) -> tuple[float, float, float]:
+    """(mean, low, high) over domains of equal weight, images drawn within each."""
+    rng = np.random.default_rng(0)
+    drawn = np.zeros(DRAWS)
+    for gains, images in parts:
+        _, index = np.unique(images, return_inverse=True)
+        sums, sizes = np.bincount(index, weights=gains), np.bincount(index)
+        picks = rng.integers(len(sums), size=(DRAWS, len(sums)))
+        drawn += sums[picks].sum(axis=1) / sizes[picks].sum(axis=1)
+    mean = float(np.mean([gains.mean() for gains, _ in parts]))
+    low, high = np.quantile(drawn / len(parts), [0.05, 0.95])
+    return mean, float(low), float(high)
+
+
+def difference(lines: Lines, domains: Sequence[str], one: Arm, two: Arm, figure: str) -> str:
+    """A signed difference with its interval, over the domains where both were run."""
+    parts = [paired(lines, domain, one, two, figure) for domain in domains]
+    parts = [part for part in parts if len(part[0])]
+    if not parts:
+        return "-"
+    mean, low, high = mean_and_interval(parts)
+    digits = 2 if figure.startswith("NoC") else 3
+    return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+
+
+def arms_of(lines: Lines) -> list[Arm]:
+    """Every trained arm in the file, most labels first."""
+    found = {
+        Arm(line["method"], line["speed"], line["labels"])
+        for line in lines
+        if line["method"] != "base"
+    }
+    order = list(COLOURS)
+    return sorted(found, key=lambda arm: (arm.speed, -arm.labels, order.index(arm.method)))
+
+
+def named(arm: Arm) -> str:
+    """The arm in a table."""
+    if arm == BASE:
+        return "before"
+    method = "decoder only" if (arm.method, arm.speed) == ("lora", "instant") else arm.method
+    return f"{method}, {arm.speed}, {arm.labels} image{'s' if arm.labels > 1 else ''}"
+
+
+def domain_table(lines: Lines, domains: Sequence[str]) -> str:
+    """Every domain and arm: mean figures over objects and seeds."""
+    head = ["domain", "model", "seeds", *FIGURES, "box", "background clicks that hit"]
+    out = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for domain in domains:
+        for arm in (BASE, *arms_of(lines)):
+            own = [
+                line
+                for line in lines
+                if (line["domain"], line["method"], line["speed"], line["labels"])
+                == (domain, arm.method, arm.speed, arm.labels)
+            ]
+            if not own:
+                continue
+            cells = [domain if arm == BASE else "", named(arm), str(len(own))]
+            for figure in FIGURES:
+                values = list(per_object(own, domain, arm, figure).values())
+                cells.append(f"{np.mean(values):.{2 if figure.startswith('NoC') else 3}f}")
+            cells.append(f"{np.mean([line['box_miou'] for line in own]):.3f}")
+            cells.append(f"{100 * np.mean([line['promptability'] for line in own]):.0f} %")
+            out.append("| " + " | ".join(cells) + " |")
+    return "\n".join(out) + "\n"
+
+
+def mean_table(lines: Lines, domains: Sequence[str]) -> str:
+    """Gains over the base, averaged over domains, with intervals; and domains that lost."""
+    head = ["model", "domains", "seeds", *FIGURES, "worse in"]
+    out = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for arm in arms_of(lines):
+        here = [d for d in domains if len(paired(lines, d, arm, BASE, "IoU@1")[0])]
+        if not here:
+            continue
+        runs = [line for line in lines if line["method"] == arm.method and line["domain"] in here]
+        runs = [r for r in runs if (r["speed"], r["labels"]) == (arm.speed, arm.labels)]
+        gains = [difference(lines, here, arm, BASE, figure) for figure in FIGURES]
+        cells = [named(arm), str(len(here)), f"{len(runs) / len(here):.1f}", *gains]
+        out.append("| " + " | ".join([*cells, _losers(lines, here, arm)]) + " |")
+    return "\n".join(out) + "\n"
+
+
+def _losers(lines: Lines, domains: Sequence[str], arm: Arm) -> str:
+    found = []
+    for domain in domains:
+        for figure, sign in (("IoU@1", 1), ("NoC@85", -1)):
+            change = sign * float(paired(lines, domain, arm, BASE, figure)[0].mean())
+            if change < 0:
+                found.append(f"{domain} ({figure} {sign * change:+.2f})")
+    return ", ".join(found) or "none"
+
+
+def contrasts(lines: Lines, domains: Sequence[str]) -> str:
+    """Methods against each other, everything else equal."""
+    out = []
+    for arm in arms_of(lines):
+        for other in ("lora", "decoder"):
+            if list(COLOURS).index(arm.method) <= list(COLOURS).index(other):
+                continue
+            two = Arm(other, arm.speed, arm.labels)
+            told = [f"{f} {difference(lines, domains, arm, two, f)}" for f in FIGURES]
+            if not told[0].endswith("-"):
+                out.append(f"* {named(arm)} against {named(two)}: {'; '.join(told)}")
+    return "\n".join(out) + "\n"
+
+
+def forgetting(lines: Lines) -> str:
+    """The other domains before and after adapting to one."""
+    base = {line["domain"]: line for line in lines if line["method"] == "base"}
+    out = []
+    for line in lines:
+        before = base.get(line["domain"], {}).get("others")
+        if line["method"] == "base" or "others" not in line or before is None:
+            continue
+        arm = Arm(line["method"], line["speed"], line["labels"])
+        changes = {
+            name: (
+                after["miou_at"][0] - before[name]["miou_at"][0],
+                after["noc85"] - before[name]["noc85"],
+            )
+            for name, after in line["others"].items()
+        }
+        first, clicks = np.mean(list(changes.values()), axis=0)
+        worst = min(changes, key=lambda name: changes[name][0])
+        out.append(
+            f"* adapted to {line['domain']} ({named(arm)}): IoU@1 {first:+.3f}, NoC@85 "
+            f"{clicks:+.2f} on the {len(changes)} other domains; worst {worst}, "
+            f"{changes[worst][0]:+.3f}"
+        )
+    return "\n".join(out) + "\n"
+
+
+def svg(lines: Lines, domains: Sequence[str], speed: str = "instant") -> str:
+    """IoU after one click against labelled images: one panel per domain and their mean."""
+    points = (0, 1, 5, 10)
+    panels = []
+    for number, name in enumerate([*domains, "mean"]):
+        group = domains if name == "mean" else [name]
+        curves = {m: _curve(lines, group, m, speed, points) for m in COLOURS}
+        panels.append(_panel(150 * (number % 4), 130 * (number // 4), name, curves, points))
+    width, height = 150 * min(4, len(panels)) + 10, 130 * (-(-len(panels) // 4)) + 24
+    shown = [m for m in COLOURS if any(line["method"] == m for line in lines)]
+    legend = "".join(
+        f'<text x="{20 + 130 * k}" y="{height - 8}" fill="{COLOURS[m]}" font-size="10">'
+        f"{'decoder only' if (m, speed) == ('lora', 'instant') else m}</text>"
+        for k, m in enumerate(shown)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        'font-family="sans-serif"><rect width="100%" height="100%" fill="white"/>'
+        + "".join(panels)
+        + legend
+        + "</svg>"
+    )
+
+
+def _curve(
+    lines: Lines, domains: Sequence[str], method: str, speed: str, points: Sequence[int]
+) -> list[tuple[int, float]]:
+    """(place on the axis, mean IoU@1) wherever all of these domains were run."""
+    out = []
+    for place, labels in enumerate(points):
+        arm = Arm(method, speed, labels) if labels else BASE
+        found = [list(per_object(lines, d, arm, "IoU@1").values()) for d in domains]
+        if all(found):
+            out.append((place, float(np.mean([np.mean(values) for values in found]))))
+    return out if len(out) > 1 else []
+
+
+def _panel(
+    x: int, y: int, name: str, curves: Mapping[str, Sequence[tuple[int, float]]], points: Any
+) -> str:
+    def at(place: float, value: float) -> str:
+        return f"{x + 30 + 34 * place:.1f},{y + 105 - 80 * value:.1f}"
+
+    out = [f'<text x="{x + 30}" y="{y + 14}" font-size="10">{name.replace("_", " ")}</text>']
+    for value in (0.0, 0.5, 1.0):
+        place, right = at(0, value).split(","), at(3.2, value).split(",")
+        out.append(
+            f'<line x1="{place[0]}" x2="{right[0]}" y1="{place[1]}" y2="{place[1]}" '
+            f'stroke="#ddd"/><text x="{x + 8}" y="{place[1]}" font-size="8">{value:.1f}</text>'
+        )
+    for place, labels in enumerate(points):
+        out.append(f'<text x="{x + 27 + 34 * place}" y="{y + 117}" font-size="8">{labels}</text>')
+    for method, curve in curves.items():
+        line = " ".join(at(place, value) for place, value in curve)
+        if line:
+            out.append(
+                f'<polyline points="{line}" fill="none" stroke="{COLOURS[method]}" '
+                'stroke-width="1.6"/>'
+            )
+    return "".join(out)
+
+
+def save_png(picture: str, path: Path) -> None:
+    """Paint an SVG with Qt, which the app needs anyway."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    from PySide6.QtCore import QByteArray
+    from PySide6.QtGui import QGuiApplication, QImage, QPainter
+    from PySide6.QtSvg import QSvgRenderer
+
+    app = QGuiApplication.instance() or QGuiApplication([])
+    renderer = QSvgRenderer(QByteArray(picture.encode()))
+    image = QImage(renderer.defaultSize() * 2, QImage.Format.Format_RGB32)
+    painter = QPainter(image)
+    renderer.render(painter)
+    painter.end()
+    image.save(str(path))
+    del app
+
+
+def main() -> int:
+    """Print the report; with ``--to`` write ``adaptation_study.png`` there."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("lines", type=Path)
+    parser.add_argument("--to", type=Path)
+    args = parser.parse_args()
+    lines = read_lines(args.lines)
+    models = sorted({line["model"] for line in lines})
+    print(f"models {models}, {len(lines)} cells\n")
+    for title, domains in (("report", REPORT), ("development", DEVELOPMENT)):
+        here = [name for name in domains if any(line["domain"] == name for line in lines)]
+        if here:
+            print(f"## {title}\n\n{domain_table(lines, here)}\n{mean_table(lines, here)}")
+            print(contrasts(lines, here))
+            if args.to is not None and title == "report":
+                save_png(svg(lines, here), args.to / "adaptation_study.png")
+    print(forgetting(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
