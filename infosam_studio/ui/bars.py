@@ -15,6 +15,18 @@ LEFT: tuple[str | None, ...] = (
     *("fit", "zoom_object", "hide_masks"),
 )
 RIGHT: tuple[str | None, ...] = ("mark_done", None, "adapt", None, "toggle_theme", "export")
+# Alt and the letter open a menu.
+LETTERS = {
+    "Project": "&Project",
+    "Edit": "&Edit",
+    "Object": "&Object",
+    "Tools": "&Tools",
+    "Mask": "Mas&k",
+    "Images": "&Images",
+    "Model": "Mo&del",
+    "View": "&View",
+    "Help": "&Help",
+}
 WITH_TEXT = ("adapt", "export")
 
 
@@ -24,7 +36,7 @@ def fill_menus(window: QMainWindow, actions: Actions) -> QMenu:
     for spec in actions.specs():
         menu = menus.get(spec.group)
         if menu is None:
-            menu = menus[spec.group] = window.menuBar().addMenu(spec.group)
+            menu = menus[spec.group] = window.menuBar().addMenu(LETTERS[spec.group])
         menu.addAction(actions[spec.name])
     return menus["View"].addMenu("Panels")
 

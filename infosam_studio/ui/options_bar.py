@@ -79,6 +79,7 @@ class OptionsBar(QFrame):
             button = QToolButton()
             button.setCheckable(True)
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            button.setAccessibleName(f"Candidate {index + 1}")
             self._group.addButton(button, index)
             self._buttons.append(button)
             row.addWidget(button)

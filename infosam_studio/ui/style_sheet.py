@@ -66,12 +66,13 @@ QComboBox::down-arrow { image: url($arrow); width: 10px; height: 10px; }
 QComboBox QAbstractItemView { background: $raised; color: $text; border: 1px solid $border;
   outline: none; selection-background-color: $selected; selection-color: $text; }
 
-QListView, QTreeView, QTableView { background: $panel; color: $text; border: none; outline: none;
+QListView, QTreeView, QTableView { background: $panel; color: $text; outline: none;
+  border: 1px solid transparent; border-radius: 4px;
   selection-background-color: $selected; selection-color: $text; }
 QListView::item, QTreeView::item { padding: 5px 6px; border-radius: 5px; }
 QListView::item:hover, QTreeView::item:hover { background: $hover; }
 QListView::item:selected, QTreeView::item:selected { background: $selected; color: $text; }
-QListView:focus, QTreeView:focus { border: none; }
+QListView:focus, QTreeView:focus, QTableView:focus { border-color: $accent; }
 QHeaderView::section { background: $panel; color: $muted; border: none;
   border-bottom: 1px solid $border; padding: 5px; }
 

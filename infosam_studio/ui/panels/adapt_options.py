@@ -61,6 +61,7 @@ class AdaptOptions(QWidget):
         self.every.setRange(1, 1000)
         self.every.setValue(EVERY)
         self.every.setSuffix(" objects")
+        self.every.setAccessibleName("Adapt after this many objects")
         self._lay_out()
         self.recipe.currentIndexChanged.connect(self._recipe_changed)
         self.automatic.toggled.connect(self._automatic_changed)
