@@ -11,37 +11,36 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Signal, Slot
 
-from infosam_studio.annotation.effort import SUGGESTED
 from infosam_studio.annotation.model import ImageRecord, ObjectRecord, Prompts
+from infosam_studio.annotation.pyramid_store import is_large
 from infosam_studio.errors import StudioError
 from infosam_studio.ui.document import Document
 from infosam_studio.ui.inference_messages import Background, Progress
+from infosam_studio.ui.suggestion_rules import (
+    SCORE,
+    SOURCE,
+    accepted_fields,
+    confidence,
+    is_suggestion,
+)
 from infosam_studio.ui.workers_inference import Inference
 from infosam_studio.ui.workers_suggest import Found, Labelled, SuggestJob, Target
 
-SOURCE = "suggestion"
-SCORE = "score"
 # What is learnt from and worked on, at most: more takes longer and hardly changes anything.
 MOST_KNOWN, MOST_OBJECTS = 16, 200
 FEW = 10
 SHOWN_FROM = 0.5
 
 
-def is_suggestion(record: ObjectRecord) -> bool:
-    """Whether nobody has accepted this object yet."""
-    return record.source == SOURCE
-
-
-def confidence(record: ObjectRecord) -> float:
-    """The confidence of a suggestion, 0..1."""
-    value = record.extra.get(SCORE, 0.0)
-    return float(value) if isinstance(value, int | float) else 0.0
+def is_fit(record: ImageRecord) -> bool:
+    """Whether work in the background can look at an image: huge ones need their tiles first."""
+    return not record.problem and not is_large(record.width, record.height)
 
 
 def labelled_images(document: Document, most: int = MOST_KNOWN) -> list[Labelled]:
     """Images to learn from: fully labelled ones first, then those with most objects."""
     counts = document.project.object_counts(suggestions=False)
-    able = [one for one in document.images() if counts.get(one.id) and not one.problem]
+    able = [one for one in document.images() if counts.get(one.id) and is_fit(one)]
     able.sort(key=lambda one: (not one.fully_labelled, -counts[one.id], one.id))
     found = []
     for record in able[:most]:
@@ -101,7 +100,7 @@ class Suggestions(QObject):
     def _targets(self, scope: str) -> list[Target]:
         current = self._document.current
         if scope == "image":
-            wanted = [current] if current is not None and not current.problem else []
+            wanted = [current] if current is not None and is_fit(current) else []
         else:
             wanted = self._to_do_from(current)
             wanted = wanted[:FEW] if scope == "few" else wanted
@@ -116,7 +115,7 @@ class Suggestions(QObject):
         return [
             one
             for one in ordered
-            if one.state == "untouched" and not one.problem and not counts.get(one.id)
+            if one.state == "untouched" and is_fit(one) and not counts.get(one.id)
         ]
 
     def _target(self, record: ImageRecord) -> Target:
@@ -192,9 +191,13 @@ class Suggestions(QObject):
 
     # review ------------------------------------------------------------------------------
 
+    def objects(self) -> list[ObjectRecord]:
+        """All objects of this image, labels and suggestions."""
+        return list(self._document.objects.values())
+
     def here(self) -> list[ObjectRecord]:
         """The suggestions of this image that the slider shows, the most confident first."""
-        found = [one for one in self._document.objects.values() if self.is_shown(one)]
+        found = [one for one in self.objects() if self.is_shown(one)]
         return sorted(found, key=lambda one: (-confidence(one), one.id))
 
     def is_shown(self, record: ObjectRecord) -> bool:
@@ -240,7 +243,7 @@ class Suggestions(QObject):
 
     def dismiss_here(self) -> int:
         """Delete every suggestion of this image, also those below the slider; how many."""
-        chosen = [one.id for one in self._document.objects.values() if is_suggestion(one)]
+        chosen = [one.id for one in self.objects() if is_suggestion(one)]
         if chosen:
             name = f"Dismiss {_count(len(chosen), 'suggestion')}"
             self._document.guarded(self._document.change_objects, name, delete=chosen)
@@ -277,12 +280,6 @@ class Suggestions(QObject):
             if everything.get(image_id, 0) > labels.get(image_id, 0) and image_id != current:
                 return image_id
         return None
-
-
-def accepted_fields(record: ObjectRecord) -> dict[str, Any]:
-    """What changes when a suggestion becomes a label; what it was stays with it."""
-    extra = {key: value for key, value in record.extra.items() if key != SCORE}
-    return {"source": "user", "extra": {**extra, SUGGESTED: confidence(record)}}
 
 
 def _count(number: int, noun: str) -> str:
