@@ -32,19 +32,24 @@ class Thumbnails(QObject):
         self._thread = TaskThread("thumbnails", self)
         self._thread.done.connect(self._take)
         self._pixmaps: OrderedDict[int, QPixmap] = OrderedDict()
-        self._asked: OrderedDict[int, None] = OrderedDict()
+        self._asked: OrderedDict[tuple[int, str], None] = OrderedDict()
+        self._views: dict[int, str] = {}
         self.cache_dir: Path | None = None
 
     def get(self, job: ImageJob) -> QPixmap | None:
         """The thumbnail, None while it is being made."""
+        key = (job.image_id, job.view.key())
+        if self._views.get(job.image_id, key[1]) != key[1]:
+            self._pixmaps.pop(job.image_id, None)  # other channels are shown now
+        self._views[job.image_id] = key[1]
         found = self._pixmaps.get(job.image_id)
-        if found is None and job.image_id not in self._asked:
-            self._asked[job.image_id] = None
+        if found is None and key not in self._asked:
+            self._asked[key] = None
             while len(self._asked) > WAITING:
                 # Scrolled past long ago: asked for again when it comes into view again.
                 self._asked.popitem(last=False)
             self._thread.drop(self._asked.__contains__)
-            self._thread.submit(job.image_id, _Make(job, self.cache_dir))
+            self._thread.submit(key, _Make(job, self.cache_dir))
         return found
 
     def forget(self) -> None:
@@ -52,17 +57,21 @@ class Thumbnails(QObject):
         self._thread.drop(lambda key: False)
         self._pixmaps.clear()
         self._asked.clear()
+        self._views.clear()
 
     @Slot(object)
     def _take(self, done: Done) -> None:
         if done.error is not None:
             return  # stays asked for, so that a broken file is not tried again and again
         self._asked.pop(done.key, None)
+        image_id, view = done.key
+        if self._views.get(image_id) != view:
+            return  # asked for before other channels were chosen
         image = as_qimage(done.result, QImage.Format.Format_RGB32)
-        self._pixmaps[done.key] = QPixmap.fromImage(image)
+        self._pixmaps[image_id] = QPixmap.fromImage(image)
         while len(self._pixmaps) > KEPT:
             self._pixmaps.popitem(last=False)
-        self.ready.emit(done.key)
+        self.ready.emit(image_id)
 
     def close(self) -> None:
         """End the thread."""

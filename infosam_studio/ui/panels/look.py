@@ -1,4 +1,4 @@
-"""How things are shown: masks and the picture. The data never changes."""
+"""How things are shown: masks, the picture, its channels. The data never changes."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class LookPanel(Panel):
         self.reset = QPushButton("Reset picture")
         self.reset.clicked.connect(self._reset)
         form.addRow(self.reset)
+        self.form = form
         self.column.addLayout(form)
         self.column.addStretch(1)
         self._timer = QTimer(self)
@@ -50,6 +51,11 @@ class LookPanel(Panel):
         for slider in (self.brightness, self.contrast, self.gamma):
             slider.valueChanged.connect(self._later)
         self._set_opacity(self.opacity.value())
+
+    def add_section(self, title: str, section: QWidget) -> None:
+        """Put more choices below those of the picture."""
+        self.form.addRow(self._rule(title))
+        self.form.addRow(section)
 
     def _stored_opacity(self) -> int:
         return int(str(self._settings.value("opacity", 42)))
