@@ -153,6 +153,25 @@ def add(
     return registry()[name]
 
 
+def name_for(file: Path) -> str:
+    """A name for a file that is about to be added: the published one where it is that very file,
+    else a free one made from its own. Raises `CheckpointError` where it cannot be read."""
+    try:
+        size = file.stat().st_size
+        for info in PUBLISHED.values():
+            if size == info.size_bytes and hashing.sha256_of_file(file) == info.sha256:
+                return info.name
+    except OSError as error:
+        raise CheckpointError(
+            f"{file} cannot be read ({error.strerror or error}): check the path."
+        ) from error
+    base = re.sub(r"[^A-Za-z0-9._-]+", "_", file.stem).strip("._-")[:56] or "model"
+    taken, number, name = registry(), 2, base
+    while name in taken:
+        name, number = f"{base}-{number}", number + 1
+    return name
+
+
 def _copied(file: Path, name: str) -> Path:
     target = models_folder() / f"{name}{file.suffix}"
     aside = target.with_name(f".{target.name}.{os.getpid()}.part")

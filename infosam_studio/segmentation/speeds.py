@@ -72,7 +72,7 @@ def measure(device: str | None = None, *, grid: int = 64) -> Measured:
     memory = advice.total_memory("cpu" if device == "mps" else device)
     found = Measured(device, time.strftime("%Y-%m-%d"), memory, speeds, busy)
     if not busy:
-        _write(found)
+        remember(found)
     return found
 
 
@@ -124,8 +124,8 @@ def _path() -> Path:
     return platformdirs.user_cache_path(hashing.APP, appauthor=False) / "speeds.json"
 
 
-def _write(found: Measured) -> None:
-    """Losing it costs a few seconds, so a folder that cannot be written is no error."""
+def remember(found: Measured) -> None:
+    """Keep what was measured; a folder that cannot be written costs seconds, so it is no error."""
     content = {
         "version": VERSION,
         "machine": machine(),

@@ -68,6 +68,7 @@ SPECS = (
     Spec("adapt", "Adapt model", "Model", ("Ctrl+T",), "adapt"),
     Spec("roll_back", "Roll back to the version before", "Model", ("Ctrl+Shift+T",), "undo"),
     Spec("whole_image", "Always look at the whole image", "Model", (), "region", checkable=True),
+    Spec("models", "Models…", "Model", ("Ctrl+M",), "model", needs_project=False),
     Spec("cancel_adapt", "Cancel adaptation", "Model", (), "cancel"),
     Spec("fit", "Fit image", "View", ("F",), "fit"),
     Spec("actual", "Actual size", "View", ("Ctrl+0",), "actual"),

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 GC_EVERY_MS = 2000
 SWITCH_INTERVAL = 0.001
+MEASURE_AFTER_MS = 5000
 
 
 class Catcher(QObject):
@@ -151,6 +152,8 @@ def main(path: Path | None = None, *, tour: bool = False) -> int:
     if path is not None:
         window.open_path(path)
     window.show()
+    # Later, so that it takes nothing from the first image.
+    QTimer.singleShot(MEASURE_AFTER_MS, window.desk.begin)
     try:
         return app.exec()
     finally:

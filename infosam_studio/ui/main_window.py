@@ -27,6 +27,7 @@ from infosam_studio.ui.dialogs.confirming import confirm
 from infosam_studio.ui.dialogs.export import ExportChoice
 from infosam_studio.ui.dialogs.shortcuts import ShortcutSheet
 from infosam_studio.ui.exchange import CANCEL, Exchange
+from infosam_studio.ui.model_desk import ModelDesk
 from infosam_studio.ui.opening import Opened, Opener
 from infosam_studio.ui.samples import copy_samples
 from infosam_studio.ui.status import StatusLine
@@ -77,6 +78,7 @@ class MainWindow(QMainWindow):
         self.tool_rail = make_rail(self, self.actions_)
         self.image_name = QLabel("")
         self.top_bar = make_top_bar(self, self.actions_, self.image_name)
+        self.desk = ModelDesk(self, settings)
         self._connect()
         self._show_welcome()
         self._restore_geometry()
@@ -85,6 +87,8 @@ class MainWindow(QMainWindow):
         self.welcome.open_wanted.connect(self._ask_folder)
         self.welcome.samples_wanted.connect(self._open_samples)
         self.welcome.path_wanted.connect(self._open_text)
+        self.welcome.models_wanted.connect(self.desk.open)
+        self.desk.proposed.connect(self.welcome.show_proposal)
         self.opener.opened.connect(self._install)
         self.opener.failed.connect(self._not_opened)
         self.opener.progress.connect(self._show_progress)
@@ -140,6 +144,7 @@ class MainWindow(QMainWindow):
         bench.toast.acted.connect(self._toast_acted)
         self.setWindowTitle(f"{project.images_root.name} – {project.folder} – {TITLE}")
         remember_project(self.settings, project.folder)
+        self.desk.attach(bench)
         bench.start(opened.first)
         self._show_undo()
         self.project_opened.emit(bench)
@@ -170,6 +175,7 @@ class MainWindow(QMainWindow):
         if bench is None:
             return
         self.exchange.attach(None)
+        self.desk.attach(None)
         self.settings.setValue("window/state", self.saveState(LAYOUT_VERSION))
         self._stack.removeWidget(bench.page)
         bench.page.hide()
@@ -232,6 +238,9 @@ class MainWindow(QMainWindow):
 
     def _do_toggle_theme(self) -> None:
         theme().toggle()
+
+    def _do_models(self) -> None:
+        self.desk.open()
 
     def _do_shortcuts(self) -> None:
         sheet = ShortcutSheet(self.actions_, self)
@@ -347,5 +356,6 @@ class MainWindow(QMainWindow):
         self.settings.setValue("window/geometry", self.saveGeometry())
         self.close_project()
         self.opener.close()
+        self.desk.close()
         self.exchange.close()
         super().closeEvent(event)

@@ -28,6 +28,7 @@ class Welcome(QWidget):
     open_wanted = Signal()
     samples_wanted = Signal()
     path_wanted = Signal(str)
+    models_wanted = Signal()
 
     def __init__(self, settings: QSettings, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -49,6 +50,7 @@ class Welcome(QWidget):
         middle.addSpacing(26)
         middle.addWidget(self._recent_title)
         middle.addLayout(self._recent)
+        self._add_proposal(middle)
         self._busy = QLabel("")
         self._busy.setProperty("role", "muted")
         self._busy.setMinimumHeight(24)
@@ -88,6 +90,27 @@ class Welcome(QWidget):
         drop = QLabel("or drop a folder, a project or images anywhere in this window")
         drop.setProperty("role", "faint")
         column.addWidget(drop)
+
+    def _add_proposal(self, column: QVBoxLayout) -> None:
+        self.proposal = QLabel("")
+        self.proposal.setProperty("role", "muted")
+        self.proposal.setWordWrap(True)
+        self.models_button = QPushButton("Models…")
+        self.models_button.setProperty("kind", "link")
+        self.models_button.clicked.connect(self.models_wanted)
+        row = QHBoxLayout()
+        row.addWidget(self.proposal, 1)
+        row.addWidget(self.models_button, 0, Qt.AlignmentFlag.AlignBottom)
+        column.addSpacing(22)
+        column.addLayout(row)
+        self.show_proposal("")
+
+    @Slot(str)
+    def show_proposal(self, text: str) -> None:
+        """Which model suits this machine; empty: nothing to say."""
+        self.proposal.setText(text)
+        self.proposal.setVisible(bool(text))
+        self.models_button.setVisible(bool(text))
 
     @Slot()
     def refresh(self) -> None:
