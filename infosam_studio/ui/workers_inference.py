@@ -62,7 +62,8 @@ def make_predictor(name: str, cache_dir: Path | None) -> Predictor:
     disk = None
     if cache_dir is not None:
         disk = DiskCache(cache_dir / "embeddings", 4 * 2**30)
-    return Predictor(load_checkpoint(name, device), device=device, disk=disk)
+    model = load_checkpoint(name, device)
+    return Predictor(model, device=device, precision="auto", disk=disk)
 
 
 class InferenceWorker(SideWork, QObject):
