@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from infosam_studio.annotation.project import Project
 from infosam_studio.errors import Cancelled, StudioError
 from infosam_studio.interchange.exporting import ExportOptions
 from infosam_studio.interchange.registry import EXPORTERS, exporter
-from infosam_studio.interchange.target import ExportExists
+from infosam_studio.interchange.target import NOTE, ExportExists
 
 FORCE = ExportOptions(overwrite=True)
 
@@ -93,6 +96,80 @@ def test_other_files_in_the_folder_stay(project: Project, tmp_path: Path) -> Non
     assert report.summary.endswith("1 other files in the folder were left alone.")
     assert (out / "notes.txt").read_text() == "mine"
     assert (out / "a.png").read_bytes() != b"old"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from infosam_studio.annotation.project import Project
+from infosam_studio.interchange.exporting import ExportOptions
+from infosam_studio.interchange.registry import exporter
+
+folder, out, format, moves = sys.argv[1:]
+real, left = os.replace, int(moves)
+
+def replace(source, target):
+    global left
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+    real(source, target)
+
+os.replace = replace
+with Project.open(Path(folder), read_only=True) as project:
+    exporter(format)(project, Path(out), options=ExportOptions(overwrite=True))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no process can be killed like this")
+@pytest.mark.parametrize("format", ["coco", "png", "yolo"])
+@pytest.mark.parametrize("moves", [0, 1])
+def test_a_killed_export_breaks_nothing(
+    project: Project, tmp_path: Path, format: str, moves: int
+) -> None:
+    """Killed before or between the renames: files are old or new and whole, the rest stays."""
+    out = tmp_path / ("out.json" if format == "coco" else "out")
+    exporter(format)(project, out)
+    if out.is_dir():
+        (out / "notes.txt").write_text("mine")
+    before = contents(out) if out.is_dir() else {"": out.read_bytes()}
+    add(project, "b.png", disc(12, 10, 9, 2, 2))
+    add(project, "a.png", disc(12, 10, 9, 2, 2))
+    arguments = [str(project.folder), str(out), format, str(moves)]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
+    if format == "coco" and moves:
+        assert killed.returncode == 0  # the one rename was the export
+    else:
+        assert killed.returncode == -signal.SIGKILL
+        assert list(tmp_path.glob(".out*.part"))
+    now = contents(out) if out.is_dir() else {"": out.read_bytes()}
+    if out.is_dir():
+        interrupted = now.pop(NOTE, None)
+        assert interrupted is not None
+        assert now["notes.txt"] == b"mine"
+        changed = [name for name in now if now[name] != before[name]]
+        assert len(changed) == moves
+    elif not moves:
+        assert now == before
+
+    report = exporter(format)(project, out, options=FORCE)
+    assert report.different == 0
+    assert not list(tmp_path.glob(".out*"))
+    if out.is_dir():
+        assert "1 other files in the folder were left alone" in report.summary
+        assert NOTE not in contents(out)
+
+
+def test_what_others_write_aside_stays(project: Project, tmp_path: Path) -> None:
+    """An export of another process to the same place may still be under way."""
+    mine = tmp_path / ".out.json.0123-77-abc.part"
+    old = tmp_path / ".out.json.0123-78-abc.part"
+    strange = tmp_path / ".out.json.part-of-something"
+    for path in (mine, old, strange):
+        path.write_text("x")
+    os.utime(old, (0, 0))
+    exporter("coco")(project, tmp_path / "out.json")
+    assert (mine.exists(), old.exists(), strange.exists()) == (True, False, True)
 
 
 def test_an_empty_folder_may_be_used(project: Project, tmp_path: Path) -> None:
