@@ -253,7 +253,7 @@ class _Writer:
         self._written[level] += 1
         self._held[level] = 0
         if level + 1 < len(self._levels):
-            self.add(level + 1, _halved(rows))
+            self.add(level + 1, halved(rows))
 
     def finish(self, key: str) -> None:
         """Index and header."""
@@ -268,7 +268,7 @@ class _Writer:
         self._stream.write(content + text + len(text).to_bytes(_LENGTH, "little") + MAGIC)
 
 
-def _halved(rows: View) -> View:
+def halved(rows: View) -> View:
     """Half the size, rounded up, by averaging; an odd last row or column counts twice."""
     height, width = rows.shape[:2]
     if height % 2 or width % 2:

@@ -30,21 +30,38 @@ def enlarge(
     First to the encoder's square of ``img_size``, cut to ``input_size`` (h, w), then to
     ``size`` (H, W). Logits agree with upstream's within 1e-4.
     """
+    left, top, part = enlarged_part(
+        low_res, img_size=img_size, input_size=input_size, size=size, threshold=threshold
+    )
+    mask = np.zeros(size, dtype=np.bool_)
+    mask[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return mask
+
+
+def enlarged_part(
+    low_res: Logits,
+    *,
+    img_size: int,
+    input_size: tuple[int, int],
+    size: tuple[int, int],
+    threshold: float = 0.0,
+) -> tuple[int, int, Mask]:
+    """As `enlarge`, but only a rectangle that holds the mask: its corner (x, y) and its pixels."""
     square = cv2.resize(low_res, (img_size, img_size), interpolation=cv2.INTER_LINEAR)
     samples = square[: input_size[0], : input_size[1]]
-    mask = np.zeros(size, dtype=np.bool_)
     left, top, width, height = cv2.boundingRect((samples > threshold).view(np.uint8))
     if width == 0:
-        return mask
+        return 0, 0, np.zeros((0, 0), dtype=np.bool_)
     rows = _reached(top, height, samples.shape[0], size[0])
     columns = _reached(left, width, samples.shape[1], size[1])
+    mask = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=np.bool_)
     above, share = _before(rows, samples.shape[0], size[0])
     first, last = int(above[0]), min(int(above[-1]) + 1, len(samples) - 1)
     lines = samples[first : last + 1]
     lines = cv2.resize(lines, (size[1], len(lines)), interpolation=cv2.INTER_LINEAR)
     wanted: Logits = np.ascontiguousarray(lines[:, columns], dtype=np.float32)
-    _fill(mask[rows, columns], wanted, above - first, share, threshold)
-    return mask
+    _fill(mask, wanted, above - first, share, threshold)
+    return columns.start, rows.start, mask
 
 
 def to_image(low_res: Logits, frame: Frame, img_size: int, threshold: float) -> Mask:
@@ -62,6 +79,20 @@ def to_image(low_res: Logits, frame: Frame, img_size: int, threshold: float) -> 
     x0, y0, x1, y1 = frame.region
     mask[y0:y1, x0:x1] = inside
     return mask
+
+
+def to_part(
+    low_res: Logits, frame: Frame, img_size: int, threshold: float
+) -> tuple[int, int, Mask]:
+    """As `to_image`, but only a rectangle of the image that holds the mask: corner and pixels."""
+    x, y, part = enlarged_part(
+        low_res,
+        img_size=img_size,
+        input_size=frame.input_size,
+        size=frame.size,
+        threshold=threshold,
+    )
+    return frame.box[0] + x, frame.box[1] + y, part
 
 
 def _reached(start: int, count: int, samples: int, pixels: int) -> slice:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from infosam_studio.annotation.tiled_view import TiledView, part_for_input
 from infosam_studio.segmentation.prompts import Prompt, PromptError, Region
 
 
@@ -24,17 +25,17 @@ def resized_size(height: int, width: int, long_side: int) -> tuple[int, int]:
     return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
-def encoder_input(sam: Any, image: NDArray[np.uint8], region: Region | None) -> Tensor:
+def encoder_input(sam: Any, image: NDArray[np.uint8] | TiledView, region: Region | None) -> Tensor:
     """The encoder's input before normalising, uint8 [1,3,h,w] on the CPU, as upstream resizes.
 
     ``image`` is uint8 [H,W,3] RGB. Pillow's bilinear filter on uint8 is what torchvision's
-    ``resize(to_pil_image(...))`` runs.
+    ``resize(to_pil_image(...))`` runs. Areas of more than 40 megapixels are halved before, with the
+    same result whether they come as an array or in tiles.
     """
-    if region is not None:
-        x0, y0, x1, y1 = region
-        image = image[y0:y1, x0:x1]
-    height, width = resized_size(image.shape[0], image.shape[1], int(sam.image_encoder.img_size))
-    picture = Image.fromarray(np.ascontiguousarray(image))
+    box = region or (0, 0, image.shape[1], image.shape[0])
+    side = int(sam.image_encoder.img_size)
+    height, width = resized_size(box[3] - box[1], box[2] - box[0], side)
+    picture = Image.fromarray(np.ascontiguousarray(part_for_input(image, box, side)))
     resized = np.array(picture.resize((width, height), Image.Resampling.BILINEAR))
     return torch.from_numpy(resized).permute(2, 0, 1).contiguous()[None]
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from infosam_studio.annotation.tiled_view import TiledView
 from infosam_studio.errors import Cancelled, StudioError
 from infosam_studio.segmentation import enlarge, fast_decoder, geometry
 from infosam_studio.segmentation.adapter_folder import AdapterFolder, Undo, apply_to
@@ -44,6 +45,7 @@ Candidates = Literal["all", "best"] | Sequence[int]
 
 # Prompts of one decoder call: each one holds a copy of the embedding and of its upscaling.
 BATCH_CPU, BATCH_GPU = 8, 64
+MOST_MASK_ROWS = 4096
 
 
 class Predictor:
@@ -128,7 +130,7 @@ class Predictor:
 
     def encode(
         self,
-        image: NDArray[np.uint8],
+        image: NDArray[np.uint8] | TiledView,
         identity: ImageIdentity,
         *,
         region: Region | None = None,
@@ -297,6 +299,20 @@ class Predictor:
         result: NDArray[np.bool_] = mask.cpu().numpy()
         return result
 
+    def part(
+        self, embedding: Embedding, low_res: NDArray[np.float32]
+    ) -> tuple[int, int, NDArray[np.bool_]]:
+        """One low-resolution mask [m,m] as a rectangle that holds it: x, y and bool [h,w].
+
+        For huge images, of which a mask of the whole would not fit; the pixels of `enlarge`.
+        """
+        return enlarge.to_part(
+            np.asarray(low_res, np.float32),
+            _frame(embedding),
+            int(self.sam.image_encoder.img_size),
+            float(self.sam.mask_threshold),
+        )
+
     def logits_of_mask(self, embedding: Embedding, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         """A finished mask, bool [H,W] of the whole image, as ``mask_logits`` of a prompt."""
         return geometry.reduce_mask(
@@ -304,6 +320,26 @@ class Predictor:
             _frame(embedding),
             img_size=int(self.sam.image_encoder.img_size),
             mask_size=self.mask_size,
+        )
+
+    def logits_of_part(
+        self, embedding: Embedding, x0: int, y0: int, part: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """As `logits_of_mask` for a mask that is ``part`` at (x0, y0) and empty elsewhere.
+
+        Huge rectangles are looked at in every so manieth row and column, at most 4096 of them.
+        """
+        left, top, right, bottom = _frame(embedding).box
+        step = -(-max(right - left, bottom - top) // MOST_MASK_ROWS)
+        height, width = -(-(bottom - top) // step), -(-(right - left) // step)
+        whole = np.zeros((height, width), np.bool_)
+        rows, row = _every(step, y0 - top, part.shape[0], bottom - top)
+        columns, column = _every(step, x0 - left, part.shape[1], right - left)
+        seen = part[rows, columns]
+        whole[row : row + seen.shape[0], column : column + seen.shape[1]] = seen
+        frame = geometry.Frame((height, width), None, embedding.input_size)
+        return geometry.reduce_mask(
+            whole, frame, img_size=int(self.sam.image_encoder.img_size), mask_size=self.mask_size
         )
 
     def load_adapter(self, adapter: AdapterFolder | None) -> None:
@@ -327,6 +363,16 @@ class Predictor:
 
 def _frame(embedding: Embedding) -> geometry.Frame:
     return geometry.Frame(embedding.image_size, embedding.region, embedding.input_size)
+
+
+def _every(step: int, start: int, count: int, total: int) -> tuple[slice, int]:
+    """Which of ``count`` pixels from ``start`` on are every ``step``-th one of ``total``.
+
+    And as which one of those the first is counted.
+    """
+    first = max(0, -(-start // step))
+    begin = first * step - start
+    return slice(begin, max(begin, min(count, total - start)), step), first
 
 
 def _shown(candidates: Candidates, scores: NDArray[np.float32]) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infosam_studio.annotation.images import ViewSettings
+from infosam_studio.annotation.tiled_view import TiledView
 from infosam_studio.ui.crops import Crop
 from infosam_studio.ui.draft import Candidate
 
@@ -18,7 +19,10 @@ Region = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class ImageJob:
-    """An image to encode. ``pixels`` uint8 [H,W,3] where they are at hand already."""
+    """An image to encode. ``pixels`` uint8 [H,W,3] where they are at hand already.
+
+    Huge images always bring theirs, as tiles; without them they are not encoded.
+    """
 
     image_id: int
     path: Path
@@ -26,7 +30,7 @@ class ImageJob:
     width: int
     height: int
     view: ViewSettings = field(default_factory=ViewSettings)
-    pixels: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
+    pixels: NDArray[np.uint8] | TiledView | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

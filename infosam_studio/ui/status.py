@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PySide6.QtCore import QPointF, Slot
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QStatusBar, QWidget
 
-from infosam_studio.ui.canvas.picture import Picture
+from infosam_studio.ui.canvas.picture import LargePicture, Picture
 from infosam_studio.ui.inference_messages import EncodeState, ModelState
+
+ValueAt = Callable[[int, int], NDArray[np.uint8] | None]
 
 
 class StatusLine(QStatusBar):
@@ -36,7 +40,8 @@ class StatusLine(QStatusBar):
         row.addWidget(self._busy)
         row.addWidget(self._model)
         self.addPermanentWidget(box)
-        self._picture: Picture | None = None
+        self._picture: Picture | LargePicture | None = None
+        self._value_at: ValueAt | None = None
         self._model_text = ""
         self._busy.hide()
 
@@ -51,9 +56,11 @@ class StatusLine(QStatusBar):
         """What the model's field says."""
         return self._model.text()
 
-    def show_picture(self, picture: Picture | None) -> None:
-        """The image on the canvas."""
-        self._picture = picture
+    def show_picture(
+        self, picture: Picture | LargePicture | None, value_at: ValueAt | None = None
+    ) -> None:
+        """The image on the canvas; ``value_at`` looks up the colours of a huge one."""
+        self._picture, self._value_at = picture, value_at
         if picture is None:
             for label in (self._pointer, self._value, self._size, self._zoom, self._latency):
                 label.clear()
@@ -76,7 +83,13 @@ class StatusLine(QStatusBar):
             self._value.clear()
             return
         self._pointer.setText(f"x {x}   y {y}")
-        value = picture.pixels[y, x]
+        if isinstance(picture, Picture):
+            value: NDArray[np.uint8] | None = picture.pixels[y, x]
+        else:
+            value = self._value_at(x, y) if self._value_at else None
+        if value is None:
+            self._value.clear()
+            return
         grey = bool(np.all(value == value[0]))
         self._value.setText(str(value[0]) if grey else "  ".join(str(one) for one in value))
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QSettings, Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import QMainWindow, QVBoxLayout, QWidget
 
 from infosam_studio.annotation.project import Project
+from infosam_studio.annotation.pyramid_store import is_large
 from infosam_studio.annotation.regions import choose_region
+from infosam_studio.annotation.tiled_view import TiledView
 from infosam_studio.ui.actions import Actions
 from infosam_studio.ui.adapting import Adapting
-from infosam_studio.ui.adjusting import NEUTRAL, Adjuster, Values
 from infosam_studio.ui.canvas.layers import CanvasLayers
 from infosam_studio.ui.canvas.parked import ParkedLayer
-from infosam_studio.ui.canvas.picture import Levels, Picture
+from infosam_studio.ui.canvas.picture import LargePicture, Picture
 from infosam_studio.ui.canvas.view import CanvasView
 from infosam_studio.ui.document import Document
 from infosam_studio.ui.drafting import Drafting
@@ -37,7 +39,7 @@ from infosam_studio.ui.panels.labour import LabourPanel
 from infosam_studio.ui.panels.look import LookPanel
 from infosam_studio.ui.panels.model import ModelPanel
 from infosam_studio.ui.panels.objects import ObjectsPanel
-from infosam_studio.ui.reading import Reader
+from infosam_studio.ui.showing import Showing
 from infosam_studio.ui.status import StatusLine
 from infosam_studio.ui.thumbnails import Thumbnails
 from infosam_studio.ui.toast import Toast
@@ -79,13 +81,11 @@ class Workbench(QObject):
         self.document = Document(project, self)
         cache = None if project.read_only else project.cache_dir
         self.inference = Inference(maker=maker, cache_dir=cache, parent=self)
-        self.reader = Reader(self)
-        self.adjuster = Adjuster(self)
         self._look_timer = QTimer(self)
         self._look_timer.setSingleShot(True)
         self._look_timer.setInterval(LOOK_AFTER_MS)
         self.whole_image = False
-        self.picture: Picture | None = None
+        self._encoded_later: SetCurrent | None = None
         self.thumbnails = Thumbnails(self)
         self.thumbnails.cache_dir = cache
         self.drafting = Drafting(self.document, self.inference, self)
@@ -96,6 +96,9 @@ class Workbench(QObject):
         self._lay_out()
         self.layers = CanvasLayers(self.view, self.document, self.drafting)
         self.parked = ParkedLayer(self.view, self.layers, self.document, self.drafting)
+        self.showing = Showing(
+            self.document, self.view, self.layers, status, self.toast, cache, self
+        )
         self.editing = Editing(self.document, self.drafting, self.layers, self)
         self.editing.told.connect(self._note)
         self.tools = Toolset(self.view)
@@ -137,8 +140,7 @@ class Workbench(QObject):
         self.drafting.refused.connect(self._note)
         self.drafting.changed.connect(self._show_draft)
         self.drafting.answered.connect(self._show_answer)
-        self.reader.ready.connect(self._show_picture)
-        self.reader.failed.connect(self._show_unreadable)
+        self.showing.shown.connect(self._picture_shown)
         self.inference.model_state.connect(self._model_state)
         self.inference.encode_state.connect(self._encode_state)
         self.view.zoomed.connect(self.status.show_zoom)
@@ -154,8 +156,7 @@ class Workbench(QObject):
         self.adapting.told.connect(self.tell)
         self.adapting.finished.connect(self._adapted)
         self.drafting.accepted.connect(self.adapting.automatic.object_accepted)
-        self.look.adjusted.connect(self._adjust)
-        self.adjuster.ready.connect(self._show_adjusted)
+        self.look.adjusted.connect(self.showing.adjust)
         self.images.state_wanted.connect(self.set_image_state)
         self.objects.refine_wanted.connect(self.drafting.refine)
         self.objects.zoom_wanted.connect(self.zoom_to_selected)
@@ -208,8 +209,7 @@ class Workbench(QObject):
             project.set_setting("last_image", self.document.current_id)
         self.adapting.close()
         self.inference.close()
-        self.reader.close()
-        self.adjuster.close()
+        self.showing.close()
         self.thumbnails.close()
         project.close()
 
@@ -219,10 +219,8 @@ class Workbench(QObject):
     def _open_current(self) -> None:
         record = self.document.current
         if record is None or record.problem:
-            self.reader.want(None)
+            self.showing.want(None)
             self.inference.submit(SetCurrent(None))
-            self.view.show_picture(None)
-            self.status.show_picture(None)
             if record is not None:
                 self.toast.tell(str(record.problem), kind="warning")
             return
@@ -231,40 +229,24 @@ class Workbench(QObject):
         job = self.document.job(record)
         self.ready_image = None
         self.status.show_region(None)
-        self.reader.want(job, jobs[:READ_AHEAD])
-        self.inference.submit(SetCurrent(job, jobs))
+        large = is_large(job.width, job.height)
+        # Huge images are encoded from their tiles, so these have to be there first.
+        self.inference.submit(SetCurrent(None) if large else SetCurrent(job, jobs))
+        self._encoded_later = SetCurrent(job, jobs) if large else None
+        self.showing.want(job, jobs[:READ_AHEAD])
+
+    @property
+    def picture(self) -> Picture | LargePicture | None:
+        """The picture on the canvas."""
+        return self.showing.picture
 
     @Slot(object)
-    def _show_picture(self, picture: Picture) -> None:
-        if picture.image_id != self.document.current_id:
-            return
-        self.picture = picture
-        self.view.show_picture(picture)
-        if self.adjuster.values != NEUTRAL:
-            self.adjuster.show(picture)
-        self.layers.picture_changed()
-        self.status.show_picture(picture)
-        self.status.show_zoom(self.view.zoom)
+    def _picture_shown(self, picture: Picture | LargePicture) -> None:
+        waiting, self._encoded_later = self._encoded_later, None
+        if waiting is not None and waiting.job and isinstance(picture, LargePicture):
+            job = replace(waiting.job, pixels=TiledView(picture.pyramid))
+            self.inference.submit(replace(waiting, job=job))
         self.picture_shown.emit(picture)
-
-    @Slot(object)
-    def _adjust(self, values: Values) -> None:
-        self.adjuster.values = values
-        if self.picture is not None and self.picture.image_id == self.document.current_id:
-            self.adjuster.show(self.picture)
-
-    @Slot(object)
-    def _show_adjusted(self, found: tuple[int, Levels]) -> None:
-        image_id, levels = found
-        if image_id == self.document.current_id and self.view.image_size[0]:
-            self.view.picture.show_levels(levels, *self.view.image_size)
-
-    @Slot(int, str)
-    def _show_unreadable(self, image_id: int, problem: str) -> None:
-        if image_id == self.document.current_id:
-            self.view.show_picture(None)
-            self.status.show_picture(None)
-            self.toast.tell(problem, kind="error")
 
     @Slot(int, str)
     def set_image_state(self, image_id: int, state: str) -> None:

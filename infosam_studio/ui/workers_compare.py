@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from infosam_studio.errors import StudioError
-from infosam_studio.ui import crops
 from infosam_studio.ui.inference_messages import Ask, Compare, Compared, Region
-from infosam_studio.ui.workers_prompts import to_prompt
+from infosam_studio.ui.workers_prompts import candidates_of, to_prompt
 
 if TYPE_CHECKING:
     from infosam_studio.segmentation.predictor import Embedding, Predictor
@@ -37,13 +36,13 @@ def compare(
                 embedding = embed(ask.region)
                 prompt = to_prompt(ask, _fed_back(logits, ask), predictor, embedding)
                 result = predictor.predict(
-                    embedding, prompt, multimask=ask.multimask, candidates="best"
+                    embedding, prompt, multimask=ask.multimask, candidates=()
                 )
                 logits[ask.serial] = (np.asarray(result.low_res), result.best)
     except (StudioError, OSError, RuntimeError, MemoryError) as problem:
         return Compared(wish.serial, wish.image_id, None, problem=str(problem))
-    crop = crops.from_mask(np.asarray(result.masks[0]))
-    return Compared(wish.serial, wish.image_id, crop, float(result.scores[result.best]))
+    found = candidates_of(predictor, embedding, result, (result.best,))[0]
+    return Compared(wish.serial, wish.image_id, found.crop, found.score)
 
 
 def _fed_back(logits: Logits, ask: Ask) -> np.ndarray | None:

@@ -14,7 +14,6 @@ import numpy as np
 from PySide6.QtCore import QObject, Qt, QThread, Signal, Slot
 
 from infosam_studio.errors import Cancelled, StudioError
-from infosam_studio.ui import crops
 from infosam_studio.ui.draft import Candidate
 from infosam_studio.ui.inference_inbox import Inbox
 from infosam_studio.ui.inference_messages import (
@@ -34,7 +33,8 @@ from infosam_studio.ui.inference_messages import (
 from infosam_studio.ui.workers_side import SideWork
 
 if TYPE_CHECKING:
-    from infosam_studio.segmentation.predictor import Candidates, Embedding, Predictor
+    from infosam_studio.annotation.tiled_view import TiledView
+    from infosam_studio.segmentation.predictor import Embedding, Predictor
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class InferenceWorker(SideWork, QObject):
         self._job: ImageJob | None = None
         self._embedding: Embedding | None = None
         self._regions: OrderedDict[Region, Embedding] = OrderedDict()
-        self._pixels: tuple[int, np.ndarray] | None = None
+        self._pixels: tuple[int, np.ndarray | TiledView] | None = None
         self._logits: OrderedDict[int, tuple[np.ndarray, int, Region | None]] = OrderedDict()
         self._reported = 0.0
         self.more.connect(self.work, Qt.ConnectionType.QueuedConnection)
@@ -240,6 +240,7 @@ class InferenceWorker(SideWork, QObject):
         self, job: ImageJob, cancelled: Callable[[], bool], region: Region | None = None
     ) -> Embedding:
         from infosam_studio.annotation.images import read_image
+        from infosam_studio.annotation.pyramid_store import is_large
         from infosam_studio.segmentation.predictor import ImageIdentity
 
         assert self._predictor is not None
@@ -249,8 +250,12 @@ class InferenceWorker(SideWork, QObject):
             return known
         if self._pixels is not None and self._pixels[0] == job.image_id:
             pixels = self._pixels[1]
+        elif job.pixels is not None:
+            pixels = job.pixels
+        elif is_large(job.width, job.height):
+            raise StudioError(f"{job.path.name} is encoded once its tiles are there.")
         else:
-            pixels = job.pixels if job.pixels is not None else read_image(job.path, job.view)
+            pixels = read_image(job.path, job.view)
         if job is self._job:
             self._pixels = (job.image_id, pixels)  # for its regions
         return self._predictor.encode(pixels, identity, region=region, cancelled=cancelled)
@@ -286,17 +291,14 @@ class InferenceWorker(SideWork, QObject):
             self._remember(ask, logits, 0)
             self._tell(ask, found, started, best=best)
             return
+        predictor = self._predictor
+        result = predictor.predict(embedding, prompt, multimask=ask.multimask, candidates=())
+        best = int(np.argmax(result.scores))
+        self._remember(ask, np.asarray(result.low_res), best)
         # Enlarging a candidate of a big image takes longer than deciding it: the best one first.
-        big = embedding.image_size[0] * embedding.image_size[1] > BIG_IMAGE
-        shown: Candidates = "best" if big else "all"
-        result = self._predictor.predict(
-            embedding, prompt, multimask=ask.multimask, candidates=shown
-        )
-        self._remember(ask, np.asarray(result.low_res), int(np.argmax(result.scores)))
-        self._tell(ask, candidates_of(result.masks, result.scores, result.shown), started)
-        if len(result.shown) < len(result.scores):
-            masks = [self._predictor.enlarge(embedding, low) for low in result.low_res]
-            self._tell(ask, candidates_of(masks, result.scores), started)
+        if embedding.image_size[0] * embedding.image_size[1] > BIG_IMAGE and len(result.scores) > 1:
+            self._tell(ask, candidates_of(predictor, embedding, result, (best,)), started)
+        self._tell(ask, candidates_of(predictor, embedding, result), started)
 
     def _tell(
         self,
@@ -316,6 +318,7 @@ class InferenceWorker(SideWork, QObject):
 
     def _answer_hover(self, hover: Hover) -> None:
         from infosam_studio.segmentation.prompts import Prompt
+        from infosam_studio.ui.workers_prompts import candidates_of
 
         assert self._predictor is not None
         embedding = self._embedding_for(hover.region)
@@ -323,10 +326,10 @@ class InferenceWorker(SideWork, QObject):
             return
         point = np.array([[hover.x, hover.y]], np.float32)
         prompt = Prompt(points=point, labels=np.array([1], np.int32))
-        result = self._predictor.predict(embedding, prompt, multimask=True, candidates="best")
-        crop = crops.from_mask(np.asarray(result.masks[0]))
-        score = float(np.max(result.scores))
-        self.hovered.emit(HoverAnswer(hover.image_id, hover.x, hover.y, crop, score))
+        result = self._predictor.predict(embedding, prompt, multimask=True, candidates=())
+        best = int(np.argmax(result.scores))
+        found = candidates_of(self._predictor, embedding, result, (best,))[0]
+        self.hovered.emit(HoverAnswer(hover.image_id, hover.x, hover.y, found.crop, found.score))
 
     def _embedding_for(
         self, region: Region | None, cancelled: Callable[[], bool] | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 
 from infosam_studio.segmentation.prompts import Prompt
 from infosam_studio.ui import crops
+from infosam_studio.ui.crops import Crop
 from infosam_studio.ui.draft import Candidate
 from infosam_studio.ui.inference_messages import Ask
 
 if TYPE_CHECKING:
-    from infosam_studio.segmentation.predictor import Embedding, Predictor
+    from infosam_studio.segmentation.predictor import Embedding, Prediction, Predictor
 
 
 def to_prompt(
@@ -26,8 +28,7 @@ def to_prompt(
     box = np.array(ask.box, np.float32) if ask.box is not None else None
     logits = fed_back
     if ask.mask is not None and not ask.mask.empty:
-        height, width = embedding.image_size
-        logits = predictor.logits_of_mask(embedding, crops.to_mask(ask.mask, height, width))
+        logits = predictor.logits_of_part(embedding, ask.mask.x0, ask.mask.y0, ask.mask.pixels)
         if len(points) == 0 and box is None:
             # SAM was never trained on a mask alone; its box says the same thing.
             x0, y0, x1, y1 = ask.mask.rect
@@ -36,15 +37,26 @@ def to_prompt(
 
 
 def candidates_of(
-    masks: Iterable[np.ndarray],
-    scores: NDArray[np.float32],
+    predictor: Predictor,
+    embedding: Embedding,
+    result: Prediction,
     sources: Sequence[int] | None = None,
 ) -> tuple[Candidate, ...]:
-    """Masks bool [H,W] with the scores of their ``sources`` (by default all, in order)."""
+    """The masks of a prediction with their scores: ``sources``, by default all, in order."""
     return tuple(
-        Candidate(crops.from_mask(np.asarray(mask)), float(scores[source]), source)
-        for mask, source in zip(masks, sources or range(len(scores)), strict=True)
+        Candidate(
+            _crop(predictor, embedding, result.low_res[source]),
+            float(result.scores[source]),
+            source,
+        )
+        for source in (range(len(result.scores)) if sources is None else sources)
     )
+
+
+def _crop(predictor: Predictor, embedding: Embedding, low_res: NDArray[np.float32]) -> Crop:
+    """A mask at the image's resolution, in memory for its own box only."""
+    x, y, part = predictor.part(embedding, low_res)
+    return crops.from_mask(part, x0=x, y0=y)
 
 
 def more_candidates(
@@ -54,9 +66,10 @@ def more_candidates(
 
     The best is the one of the three that the model thinks most of: the single one was seen.
     """
-    single = predictor.predict(embedding, prompt, multimask=False)
-    three = predictor.predict(embedding, prompt, multimask=True)
-    scores = np.concatenate([single.scores, three.scores])
+    single = predictor.predict(embedding, prompt, multimask=False, candidates=())
+    three = predictor.predict(embedding, prompt, multimask=True, candidates=())
     low_res = np.concatenate([single.low_res, three.low_res])
-    found = candidates_of([*single.masks, *three.masks], scores)
-    return found, low_res, 1 + int(np.argmax(three.scores))
+    found = [*candidates_of(predictor, embedding, single)]
+    for number, one in enumerate(candidates_of(predictor, embedding, three), start=1):
+        found.append(replace(one, source=number))
+    return tuple(found), low_res, 1 + int(np.argmax(three.scores))

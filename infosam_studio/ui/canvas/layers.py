@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
-from PySide6.QtCore import QObject, QPointF, QRectF, Signal, Slot
+from PySide6.QtCore import QObject, QPointF, QRectF, QTimer, Signal, Slot
 from PySide6.QtGui import QColor
 
+from infosam_studio.annotation import masks
 from infosam_studio.annotation.model import ObjectRecord
 from infosam_studio.ui import crops
 from infosam_studio.ui.canvas.marks import OutlineItem, PromptMarks
-from infosam_studio.ui.canvas.overlay import Shape
+from infosam_studio.ui.canvas.overlay import Style
+from infosam_studio.ui.canvas.pen_outlines import PenOutlines
+from infosam_studio.ui.canvas.samples import CropSamples, LiveSamples, samples_of
 from infosam_studio.ui.canvas.view import CanvasView
 from infosam_studio.ui.crops import Crop, Rect
 from infosam_studio.ui.document import Document
@@ -18,8 +22,10 @@ from infosam_studio.ui.drafting import Drafting
 
 DRAFT_KEY = -1
 HOVER_KEY = -2
+STROKE_KEY = -3
 DRAFT_ALPHA = 0.5
 LARGEST_PREVIEW = 2_000_000
+TAKE_IN_MS = 8.0
 
 
 @dataclass
@@ -35,7 +41,10 @@ class Look:
 
 
 class CanvasLayers(QObject):
-    """Overlay, outlines and prompt marks of one canvas."""
+    """Overlay, outlines and prompt marks of one canvas.
+
+    Two overlays: the objects, and above them the sketch (unfinished object, preview, stroke).
+    """
 
     changed = Signal()
 
@@ -43,18 +52,25 @@ class CanvasLayers(QObject):
         super().__init__(view)
         self._view, self._document, self._drafting = view, document, drafting
         self.look = Look()
-        self._crops: dict[int, tuple[ObjectRecord, Crop]] = {}
-        self._outlines: dict[int, OutlineItem] = {}
+        self._drawn: dict[int, ObjectRecord] = {}
+        self._waiting: dict[int, ObjectRecord] = {}
         self._draft_crop: Crop | None = None
         self._hover_crop: Crop | None = None
         self._refined: frozenset[int] = frozenset()
+        self._stroked: int | None = None
         self._marked: tuple[int, ...] = ()
+        view.overlay.overlay.style = self._style
+        view.sketch.overlay.style = self._sketch_style
         self._draft_outline, self._hover_outline = OutlineItem(), OutlineItem()
         self._draft_outline.setZValue(4)
         self._hover_outline.setZValue(3)
         self.marks = PromptMarks()
-        for item in (self._draft_outline, self._hover_outline, self.marks):
+        self._pen_outlines = PenOutlines(view.overlay.overlay)
+        for item in (self._pen_outlines, self._draft_outline, self._hover_outline, self.marks):
             view.scene().addItem(item)
+        self._taking_in = QTimer(self)
+        self._taking_in.setSingleShot(True)
+        self._taking_in.timeout.connect(self._take_in)
         document.objects_changed.connect(self.refresh_objects)
         document.classes_changed.connect(self.restyle)
         document.selection_changed.connect(self._show_selection)
@@ -65,18 +81,23 @@ class CanvasLayers(QObject):
 
     def crop_of(self, object_id: int) -> Crop | None:
         """The mask of an object of this image."""
-        entry = self._crops.get(object_id)
-        return entry[1] if entry else None
+        record = self._document.objects.get(object_id)
+        if record is None:
+            return None
+        drawn, mask = self._drawn.get(object_id), self._view.overlay.overlay.masks.get(object_id)
+        if drawn is not None and drawn.mask == record.mask and isinstance(mask, CropSamples):
+            return mask.crop
+        return crops.from_rle(record.mask)
 
     @Slot()
     def picture_changed(self) -> None:
         """Another image is on the canvas: draw everything anew."""
         self.marks.set_bounds(*self._view.image_size)
-        for item in self._outlines.values():
-            self._view.scene().removeItem(item)
-        self._outlines.clear()
-        self._crops.clear()
+        self._pen_outlines.set_bounds(*self._view.image_size)
+        self._drawn.clear()
+        self._waiting.clear()
         self._draft_crop = self._hover_crop = None
+        self._stroked = None
         self._hover_outline.show_crop(crops.EMPTY, QColor("white"))
         self.refresh_objects()
         self.show_draft()
@@ -86,53 +107,59 @@ class CanvasLayers(QObject):
         """Bring the drawn objects in step with the document, touching only what changed."""
         if not self._view.image_size[0] or not self._shows_current():
             return
+        self.end_stroke()
         wanted = self._document.objects
-        gone = [key for key in self._crops if key not in wanted]
-        for key in gone:
-            self._crops.pop(key)
-            self._view.scene().removeItem(self._outlines.pop(key))
+        self._waiting = {key: one for key, one in self._waiting.items() if key in wanted}
+        for key in [key for key in self._drawn if key not in wanted]:
+            del self._drawn[key]
             self._view.overlay.set(key, None)
         for key, record in wanted.items():
-            known = self._crops.get(key)
-            if known is None or known[0].mask != record.mask:
-                self._crops[key] = (record, crops.from_rle(record.mask))
-                self._add_outline(key)
-                self._view.overlay.set(key, self._shape(key))
-            elif known[0] != record:
-                self._crops[key] = (record, known[1])
-                self._view.overlay.set(key, self._shape(key))
-                self._style_outline(key)
-        self.changed.emit()
+            known = self._drawn.get(key)
+            if known is record:
+                continue
+            if known is None or known.mask != record.mask:
+                self._waiting[key] = record
+            else:
+                self._drawn[key] = record
+                if known != record:
+                    self._view.overlay.restyle(key)
+        self._take_in()
+        self._pen_outlines.update()
+
+    @Slot()
+    def _take_in(self) -> None:
+        """Unpack new masks, some at a time: thousands may have come with one undo."""
+        ends = time.perf_counter() + TAKE_IN_MS / 1000
+        while self._waiting and time.perf_counter() < ends:
+            key = next(iter(self._waiting))
+            record = self._waiting.pop(key)
+            self._drawn[key] = record
+            self._view.overlay.set(key, samples_of(record.mask))
+        if self._waiting:
+            self._taking_in.start(0)
+        else:
+            self.changed.emit()
 
     def _shows_current(self) -> bool:
         image = self._document.current
         return image is not None and self._view.image_size == (image.width, image.height)
 
-    def _add_outline(self, key: int) -> None:
-        item = self._outlines.get(key)
-        if item is None:
-            item = self._outlines[key] = OutlineItem()
-            self._view.scene().addItem(item)
-        item.show_crop(self._crops[key][1], self.color_of(key))
-        self._style_outline(key)
-
-    def _style_outline(self, key: int) -> None:
+    def _style(self, key: int) -> Style | None:
+        """How an object is drawn now; None where it is not."""
+        if not self._visible(key):
+            return None
         chosen = key in self._document.selected
-        item = self._outlines[key]
-        width = 2.4 if chosen else 1.5
-        item.restyle(self.color_of(key), width=width, halo=chosen)
-        item.setVisible(self.look.outlines and self._visible(key))
-
-    def _shape(self, key: int) -> Shape:
         alpha = self.look.opacity if self.look.fill else 0.0
-        if key in self._document.selected:
+        if chosen:
             alpha = min(1.0, alpha + 0.15) if self.look.fill else 0.2
-        shape = Shape(self._crops[key][1], self.color_of(key), alpha)
-        shape.visible = self._visible(key)
-        return shape
+        if not self.look.outlines:
+            return Style(self.color_of(key), alpha)
+        sharp = max(1, round(self._view.devicePixelRatioF()))
+        line = (3 if chosen else 2) * sharp
+        return Style(self.color_of(key), alpha, line, halo=chosen)
 
     def _visible(self, key: int) -> bool:
-        if self.look.hidden or key in self._drafting.refined:
+        if self.look.hidden or key == self._stroked or key in self._drafting.refined:
             return False
         selected = self._document.selected
         return not self.look.only_selected or not selected or key in selected
@@ -141,44 +168,41 @@ class CanvasLayers(QObject):
         """The colour an object is drawn in: its class's, or its own when asked for."""
         if self.look.by_object:
             return QColor.fromHsv((key * 137) % 360, 190, 235)
-        return QColor(self._document.class_of(self._crops[key][0].class_id).color)
+        record = self._drawn.get(key) or self._document.objects.get(key)
+        return QColor(self._document.class_of(record.class_id if record else 0).color)
 
     @Slot()
     def restyle(self) -> None:
         """Colours, opacity or selection changed; shapes stay as they are."""
-        shapes = {key: self._shape(key) for key in self._crops}
-        draft = self._draft_shape()
-        if draft is not None:
-            shapes[DRAFT_KEY] = draft
-        self._view.overlay.replace_all(shapes)
-        for key in self._crops:
-            self._style_outline(key)
+        self._view.overlay.restyle()
+        self._pen_outlines.update()
         self._style_draft()
 
     @Slot()
     def _show_selection(self) -> None:
         """Draw anew only what was or is selected, unless the rest is hidden."""
         before, self._marked = self._marked, self._document.selected
-        if self.look.only_selected:
+        changed = {*before, *self._marked}
+        if self.look.only_selected or len(changed) > 200:
             self.restyle()
             return
-        for key in {*before, *self._marked}:
-            self._redraw(key)
+        for key in changed:
+            self._view.overlay.restyle(key)
+        self._pen_outlines.update()
         self.changed.emit()
-
-    def _redraw(self, key: int) -> None:
-        if key in self._crops:
-            self._view.overlay.set(key, self._shape(key))
-            self._style_outline(key)
 
     def select_at(self, position: QPointF, adding: bool) -> None:
         """Select the topmost object at an image position."""
-        x, y = int(position.x()), int(position.y())
-        hits = [key for key, (_, crop) in self._crops.items() if crop.contains(x, y)]
+        x, y = int(position.x() // 1), int(position.y() // 1)
+        here = (x, y, x + 1, y + 1)
+        objects = self._document.objects
+        near = [key for key in self._view.overlay.overlay.near(here) if key in objects]
+        held = self._view.overlay.overlay.masks
+        hits = [key for key in near if held[key].sample(0, here).any()]
         if not hits:
             self._document.select(())
             return
-        smallest = min(hits, key=lambda key: self._crops[key][1].area)
+        smallest = min(hits, key=lambda key: masks.area(objects[key].mask))
         if not adding:
             self._document.select((smallest,))
             return
@@ -193,47 +217,63 @@ class CanvasLayers(QObject):
     def _draft_color(self) -> QColor:
         return QColor(self._document.class_of(self._document.class_id).color)
 
-    def _draft_shape(self) -> Shape | None:
-        if self._draft_crop is None or self._draft_crop.empty:
+    def _sketch_style(self, key: int) -> Style | None:
+        if key == HOVER_KEY:
+            return Style(self._draft_color(), 0.18)
+        if self.look.hidden or (key == DRAFT_KEY and self._stroked == DRAFT_KEY):
             return None
-        alpha = 0.0 if self.look.hidden else DRAFT_ALPHA
-        return Shape(self._draft_crop, self._draft_color(), alpha)
+        if key == STROKE_KEY and self._stroked is not None and self._stroked != DRAFT_KEY:
+            return Style(self.color_of(self._stroked), DRAFT_ALPHA)
+        return Style(self._draft_color(), DRAFT_ALPHA)
 
     @Slot()
     def show_draft(self) -> None:
         """Draw the unfinished object and its prompts."""
         if not self._shows_current():
             return
+        self.end_stroke()
         draft = self._drafting.draft
         crop = draft.crop() if draft is not None else None
         step = draft.current if draft is not None else None
         self.marks.show_prompts(step.points if step else (), step.boxes if step else ())
         if draft is not None:
             self.show_hover(None)
-        self._draft_crop = crop
-        before, self._refined = self._refined, self._drafting.refined
-        for key in before ^ self._refined:
-            self._redraw(key)  # an object taken up again is hidden behind its draft
-        self._view.overlay.set(DRAFT_KEY, self._draft_shape())
+        refined = self._drafting.refined
+        if refined != self._refined:
+            # Objects taken up again are hidden behind their drafts.
+            before, self._refined = self._refined, refined
+            for key in before ^ refined:
+                self._view.overlay.restyle(key)
+        if crop is not self._draft_crop:
+            self._draft_crop = crop
+            drawn = crop is not None and not crop.empty_quickly
+            self._view.sketch.set(DRAFT_KEY, CropSamples(crop) if crop and drawn else None)
         self._style_draft()
 
     def show_stroke(self, key: int, crop: Crop, dirty: Rect) -> None:
         """A mask while a stroke is being drawn, before it is committed."""
-        overlay = self._view.overlay
-        shape = overlay.buffer.shapes.get(key)
-        if shape is None:
-            shape = Shape(crop, self._draft_color(), DRAFT_ALPHA)
-            overlay.buffer.shapes[key] = shape
-        shape.crop = crop
-        outline = self._draft_outline if key == DRAFT_KEY else self._outlines[key]
-        outline.setVisible(False)
-        overlay.buffer.repaint(dirty)
-        overlay.touch(dirty)
+        if self._stroked != key:
+            self._stroked = key
+            self._view.sketch.set(STROKE_KEY, LiveSamples(crop))
+            (self._view.sketch if key == DRAFT_KEY else self._view.overlay).restyle(key)
+            self._draft_outline.setVisible(key != DRAFT_KEY and not self.look.hidden)
+            return
+        self._view.sketch.set(STROKE_KEY, LiveSamples(crop), only=dirty)
+
+    def end_stroke(self) -> None:
+        """The stroke is over: what it made is drawn from the document again."""
+        key, self._stroked = self._stroked, None
+        if key is None:
+            return
+        self._view.sketch.set(STROKE_KEY, None)
+        (self._view.sketch if key == DRAFT_KEY else self._view.overlay).restyle(key)
+        self._draft_outline.setVisible(not self.look.hidden)
 
     def _style_draft(self) -> None:
         crop = self._draft_crop if self._draft_crop is not None else crops.EMPTY
         self._draft_outline.show_crop(crop, self._draft_color(), width=2.0, halo=True)
         self._draft_outline.setVisible(not self.look.hidden)
+        self._view.sketch.restyle(DRAFT_KEY)
         self.changed.emit()
 
     def move_mark(self, index: int, position: QPointF) -> None:
@@ -254,12 +294,12 @@ class CanvasLayers(QObject):
         color = self._draft_color()
         if crop is None:
             self._hover_outline.show_crop(crops.EMPTY, color)
-            self._view.overlay.set(HOVER_KEY, None)
+            self._view.sketch.set(HOVER_KEY, None)
             return
         self._hover_outline.show_crop(crop, color, width=1.6, dashed=True)
         # Filling half of a huge image at every move would be felt; its outline says enough.
-        small = crop.pixels.size < LARGEST_PREVIEW
-        self._view.overlay.set(HOVER_KEY, Shape(crop, color, 0.18) if small else None)
+        small = 0 < crop.pixels.size < LARGEST_PREVIEW
+        self._view.sketch.set(HOVER_KEY, CropSamples(crop) if small else None)
 
     # looking -----------------------------------------------------------------------------
 
@@ -274,8 +314,7 @@ class CanvasLayers(QObject):
         """The rectangle around objects, in image pixels."""
         rect = QRectF()
         for key in object_ids:
-            crop = self.crop_of(key)
-            if crop is not None and not crop.empty:
-                x0, y0, x1, y1 = crop.rect
-                rect = rect.united(QRectF(x0, y0, x1 - x0, y1 - y0))
+            record = self._document.objects.get(key)
+            if record is not None:
+                rect = rect.united(QRectF(*masks.bbox(record.mask)))
         return rect

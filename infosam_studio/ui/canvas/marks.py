@@ -115,21 +115,22 @@ class OutlineItem(QGraphicsItem):
         if path.elementCount() > limit:
             # Wide or smooth strokes of a frayed mask take seconds; hairlines take none.
             painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
-            painter.setPen(_pen(self._color, 1.0))
+            painter.setPen(cosmetic_pen(self._color, 1.0))
             painter.drawPath(path)
             return
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, self._halo or self._dashed)
         if self._halo:
-            painter.setPen(_pen(QColor(255, 255, 255, 230), self._width + 2.0))
+            painter.setPen(cosmetic_pen(QColor(255, 255, 255, 230), self._width + 2.0))
             painter.drawPath(path)
-        pen = _pen(self._color, self._width)
+        pen = cosmetic_pen(self._color, self._width)
         if self._dashed:
             pen.setDashPattern([4, 3])
         painter.setPen(pen)
         painter.drawPath(path)
 
 
-def _pen(color: QColor, width: float) -> QPen:
+def cosmetic_pen(color: QColor, width: float) -> QPen:
+    """A pen of the same width on the screen at every zoom."""
     pen = QPen(color, width)
     pen.setCosmetic(True)
     pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
@@ -192,9 +193,9 @@ class PromptMarks(QGraphicsItem):
         if self._rubber is not None:
             _draw_box(painter, self._rubber, dashed=True)
         if self._stroke is not None:
-            painter.setPen(_pen(QColor(0, 0, 0, 150), 4.0))
+            painter.setPen(cosmetic_pen(QColor(0, 0, 0, 150), 4.0))
             painter.drawPath(self._stroke)
-            painter.setPen(_pen(self._stroke_color, 2.0))
+            painter.setPen(cosmetic_pen(self._stroke_color, 2.0))
             painter.drawPath(self._stroke)
         transform = painter.worldTransform()
         painter.resetTransform()
@@ -215,9 +216,9 @@ class PromptMarks(QGraphicsItem):
 
 
 def _draw_box(painter: QPainter, rect: QRectF, *, dashed: bool) -> None:
-    painter.setPen(_pen(QColor(0, 0, 0, 150), 3.0))
+    painter.setPen(cosmetic_pen(QColor(0, 0, 0, 150), 3.0))
     painter.drawRect(rect)
-    pen = _pen(BOX_COLOR, 1.5)
+    pen = cosmetic_pen(BOX_COLOR, 1.5)
     if dashed:
         pen.setDashPattern([5, 4])
     painter.setPen(pen)

@@ -1,32 +1,50 @@
-"""All masks of an image in one premultiplied buffer, repainted in dirty rectangles."""
+"""Masks over the picture, composed in tiles at the scale of the screen.
+
+Only what is looked at exists: tiles are made when they are first painted, kept while memory
+lasts, and repaired in the rectangle that changed. So neither the size of the image nor the number
+of its objects is felt, only how much of them is in view.
+"""
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QRectF
-from PySide6.QtGui import QColor, QImage, QPainter
-from PySide6.QtWidgets import QGraphicsItem, QStyleOptionGraphicsItem, QWidget
+from PySide6.QtGui import QColor
 
-from infosam_studio.ui.canvas.picture import as_qimage
-from infosam_studio.ui.crops import Crop, Rect, intersect
+from infosam_studio.annotation._cv2 import cv2
+from infosam_studio.ui.canvas.samples import LiveSamples, Samples, scaled, unscaled
+from infosam_studio.ui.crops import BoolArray, Rect, intersect, union_rect
 
-# Above this many pixels the fill is kept at a fraction of the image's size; outlines stay exact.
-LARGEST_BUFFER = 50_000_000
+TILE = 512
+FINEST = -3
+KEPT_TILES = 192
+CELL = 1024
+MOST_CELLS = 256
+HALO = 0xE6E6E6E6  # white, nearly opaque, premultiplied
+
+Spot = tuple[int, bool, int, int]
+"""Level, whether outlines are drawn, column and row of a tile."""
 
 
-@dataclass
-class Shape:
-    """A mask as it is drawn: its colour and how opaque its fill is (0..1)."""
+@dataclass(frozen=True)
+class Style:
+    """How a mask is drawn: its colour, how opaque its fill is (0..1) and its outline.
 
-    crop: Crop
+    ``line`` is the outline's width in pixels of the level, 0 for none; ``halo`` draws a light
+    line around it.
+    """
+
     color: QColor
     alpha: float
-    visible: bool = True
+    line: int = 0
+    halo: bool = False
 
-    def premultiplied(self) -> int:
+    def fill(self) -> int:
         """The fill as 0xAARRGGBB with the colour multiplied by alpha."""
         alpha = self.alpha
         red, green, blue = self.color.red(), self.color.green(), self.color.blue()
@@ -34,135 +52,203 @@ class Shape:
         return value | (round(green * alpha) << 8) | round(blue * alpha)
 
 
-class OverlayBuffer:
-    """Shapes by key, painted in order of insertion; the later one is on top."""
+@dataclass
+class _Tile:
+    """``pixels`` uint32 [TILE, TILE], None where nothing lies; ``dirty`` within the tile."""
 
-    def __init__(self, width: int, height: int) -> None:
-        self.step = 1
-        while width * height / self.step**2 > LARGEST_BUFFER:
-            self.step *= 2
-        self.width, self.height = width, height
-        size = (-(-height // self.step), -(-width // self.step))
-        self.pixels: NDArray[np.uint32] = np.zeros(size, np.uint32)
-        self.shapes: dict[int, Shape] = {}
-
-    def set(self, key: int, shape: Shape | None) -> Rect | None:
-        """Add, replace or (None) take away a shape; returns the rectangle that changed."""
-        before = self.shapes.get(key)
-        if shape is None:
-            self.shapes.pop(key, None)
-        else:
-            self.shapes[key] = shape
-        dirty = None
-        for one in (before, shape):
-            if one is not None and not one.crop.empty:
-                rect = one.crop.rect
-                dirty = rect if dirty is None else _around(dirty, rect)
-        if dirty is not None:
-            self.repaint(dirty)
-        return dirty
-
-    def replace_all(self, shapes: dict[int, Shape]) -> None:
-        """Show exactly these shapes."""
-        self.shapes = dict(shapes)
-        self.repaint((0, 0, self.width, self.height))
-
-    def repaint(self, rect: Rect) -> None:
-        """Compose the shapes anew inside ``rect`` (image pixels)."""
-        step = self.step
-        common = intersect(rect, (0, 0, self.width, self.height))
-        if common is None:
-            return
-        area = (
-            common[0] // step,
-            common[1] // step,
-            -(-common[2] // step),
-            -(-common[3] // step),
-        )
-        self.pixels[area[1] : area[3], area[0] : area[2]] = 0
-        for shape in self.shapes.values():
-            if shape.visible and not shape.crop.empty:
-                self._blend(shape, area)
-
-    def _blend(self, shape: Shape, area: Rect) -> None:
-        crop, step = shape.crop, self.step
-        left, top = -(-crop.x0 // step), -(-crop.y0 // step)
-        pixels = crop.pixels[top * step - crop.y0 :: step, left * step - crop.x0 :: step]
-        height, width = pixels.shape
-        common = intersect((left, top, left + width, top + height), area)
-        if common is None:
-            return
-        x0, y0, x1, y1 = common
-        inside = pixels[y0 - top : y1 - top, x0 - left : x1 - left]
-        self.pixels[y0:y1, x0:x1][inside] = shape.premultiplied()
+    pixels: NDArray[np.uint32] | None
+    dirty: Rect | None
 
 
-def _around(first: Rect, second: Rect) -> Rect:
-    return (
-        min(first[0], second[0]),
-        min(first[1], second[1]),
-        max(first[2], second[2]),
-        max(first[3], second[3]),
-    )
+def _invisible(_key: int) -> Style | None:
+    return None
 
 
-class OverlayItem(QGraphicsItem):
-    """Draws an `OverlayBuffer` over the picture."""
+class Overlay:
+    """Masks by key, the later one on top, and the tiles they make.
+
+    ``style`` tells how a key's mask is drawn when its tile is composed; None hides it.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.buffer = OverlayBuffer(0, 0)
-        self._image = QImage()
-        self.setFlag(QGraphicsItem.GraphicsItemFlag.ItemUsesExtendedStyleOption)
-        self.setZValue(1)
+        self.width = self.height = 0
+        self.masks: dict[int, Samples] = {}
+        self.style: Callable[[int], Style | None] = _invisible
+        self._order: dict[int, int] = {}
+        self._count = 0
+        self._cells: dict[tuple[int, int], dict[int, None]] = {}
+        self._wide: dict[int, None] = {}
+        self._tiles: OrderedDict[Spot, _Tile] = OrderedDict()
 
     def reset(self, width: int, height: int) -> None:
-        """An empty overlay for an image of this size."""
-        self.prepareGeometryChange()
-        self.buffer = OverlayBuffer(width, height)
-        rows, columns = self.buffer.pixels.shape
-        view = self.buffer.pixels.view(np.uint8).reshape(rows, columns, 4)
-        self._image = (
-            as_qimage(view, QImage.Format.Format_ARGB32_Premultiplied) if view.size else QImage()
-        )
-        self.update()
+        """No masks, on an image of this size."""
+        self.width, self.height = width, height
+        for held in (self.masks, self._order, self._cells, self._wide, self._tiles):
+            held.clear()
 
-    def set(self, key: int, shape: Shape | None) -> None:
-        """Change one shape and repaint what it covered and covers."""
-        dirty = self.buffer.set(key, shape)
-        if dirty is not None:
-            self.touch(dirty)
+    # masks -------------------------------------------------------------------------------
 
-    def replace_all(self, shapes: dict[int, Shape]) -> None:
-        """Show exactly these shapes."""
-        self.buffer.replace_all(shapes)
-        self.update()
+    def set(self, key: int, mask: Samples | None, *, only: Rect | None = None) -> Rect | None:
+        """Add, replace or (None) take away a mask; returns what of the image changed.
 
-    def touch(self, rect: Rect) -> None:
-        """Ask the view to paint ``rect`` again."""
-        x0, y0, x1, y1 = rect
-        margin = self.buffer.step
-        self.update(QRectF(x0 - margin, y0 - margin, x1 - x0 + 2 * margin, y1 - y0 + 2 * margin))
+        ``only``: the part that differs, where the caller knows it.
+        """
+        before = self.masks.get(key)
+        changed = before.rect if before is not None else None
+        if before is not None:
+            self._unlist(key, before.rect)
+        if mask is None:
+            self.masks.pop(key, None)
+            self._order.pop(key, None)
+        else:
+            self.masks[key] = mask
+            if key not in self._order:
+                self._count += 1
+                self._order[key] = self._count
+            self._list(key, mask.rect)
+            changed = union_rect(changed, mask.rect)
+        changed = only or changed
+        if changed is not None:
+            self.spoil(changed)
+        return changed
 
-    def boundingRect(self) -> QRectF:
-        return QRectF(0, 0, self.buffer.width, self.buffer.height)
+    def _cells_of(self, rect: Rect) -> Iterator[tuple[int, int]]:
+        for row in range(rect[1] // CELL, -(-rect[3] // CELL)):
+            for column in range(rect[0] // CELL, -(-rect[2] // CELL)):
+                yield column, row
 
-    def paint(
-        self,
-        painter: QPainter,
-        option: QStyleOptionGraphicsItem,
-        widget: QWidget | None = None,
-    ) -> None:
-        if self._image.isNull():
+    def _is_wide(self, rect: Rect) -> bool:
+        return (rect[2] - rect[0]) * (rect[3] - rect[1]) > MOST_CELLS * CELL * CELL
+
+    def _list(self, key: int, rect: Rect) -> None:
+        if self._is_wide(rect):
+            self._wide[key] = None
             return
-        step = self.buffer.step
-        exposed = option.exposedRect.intersected(self.boundingRect())  # type: ignore[attr-defined]
-        scale = painter.worldTransform().m11() * painter.device().devicePixelRatio()
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, scale < 1.0)
-        source = QRectF(
-            exposed.x() / step,
-            exposed.y() / step,
-            exposed.width() / step,
-            exposed.height() / step,
-        )
-        painter.drawImage(exposed, self._image, source)
+        for cell in self._cells_of(rect):
+            self._cells.setdefault(cell, {})[key] = None
+
+    def _unlist(self, key: int, rect: Rect) -> None:
+        if self._is_wide(rect):
+            self._wide.pop(key, None)
+            return
+        for cell in self._cells_of(rect):
+            self._cells.get(cell, {}).pop(key, None)
+
+    def near(self, rect: Rect) -> list[int]:
+        """The masks whose boxes reach into a rectangle of the image, the undermost first."""
+        found = set(self._wide)
+        if (rect[2] - rect[0]) // CELL * ((rect[3] - rect[1]) // CELL) > len(self._cells):
+            found.update(self.masks)
+        else:
+            for cell in self._cells_of(rect):
+                found.update(self._cells.get(cell, ()))
+        inside = [key for key in found if intersect(self.masks[key].rect, rect) is not None]
+        return sorted(inside, key=self._order.__getitem__)
+
+    # tiles -------------------------------------------------------------------------------
+
+    def spoil(self, rect: Rect | None = None) -> None:
+        """What lies in ``rect`` of the image (None: everything) is to be composed anew."""
+        if rect is None:
+            self._tiles.clear()
+            return
+        for (level, _, column, row), tile in self._tiles.items():
+            x0, y0, x1, y1 = scaled(rect, level)
+            left, top = column * TILE, row * TILE
+            # Outlines reach a little beyond the mask.
+            around = (x0 - left - 4, y0 - top - 4, x1 - left + 4, y1 - top + 4)
+            common = intersect(around, (0, 0, TILE, TILE))
+            if common is not None:
+                tile.dirty = union_rect(tile.dirty, common)
+
+    def state(self, spot: Spot) -> tuple[bool, NDArray[np.uint32] | None]:
+        """Whether a tile is up to date, and its pixels as they are (None: nothing)."""
+        tile = self._tiles.get(spot)
+        if tile is None:
+            return False, None
+        self._tiles.move_to_end(spot)
+        return tile.dirty is None, tile.pixels
+
+    def color_at(self, x: int, y: int) -> int:
+        """The fill at a pixel of the image, as 0xAARRGGBB premultiplied; 0 where there is none."""
+        pixels = self.compose((0, False, x // TILE, y // TILE))
+        return 0 if pixels is None else int(pixels[y % TILE, x % TILE])
+
+    def compose(self, spot: Spot) -> NDArray[np.uint32] | None:
+        """Bring a tile up to date and return its pixels, None where nothing lies in it."""
+        tile = self._tiles.get(spot)
+        if tile is None:
+            tile = self._tiles[spot] = _Tile(None, (0, 0, TILE, TILE))
+            while len(self._tiles) > KEPT_TILES:
+                self._tiles.popitem(last=False)
+        if tile.dirty is None:
+            return tile.pixels
+        dirty, tile.dirty = tile.dirty, None
+        level, lines, column, row = spot
+        left, top = column * TILE, row * TILE
+        area = (left + dirty[0], top + dirty[1], left + dirty[2], top + dirty[3])
+        keys = self.near(unscaled((area[0] - 4, area[1] - 4, area[2] + 4, area[3] + 4), level))
+        if tile.pixels is None:
+            if not keys:
+                return None
+            tile.pixels = np.zeros((TILE, TILE), np.uint32)
+        part = tile.pixels[dirty[1] : dirty[3], dirty[0] : dirty[2]]
+        part[:] = 0
+        for key in keys:
+            style = self.style(key)
+            if style is not None:
+                _blend(part, area, self.masks[key], style, level, lines)
+        if dirty == (0, 0, TILE, TILE) and not part.any():
+            tile.pixels = None
+        return tile.pixels
+
+
+def _blend(
+    part: NDArray[np.uint32], area: Rect, mask: Samples, style: Style, level: int, lines: bool
+) -> None:
+    """Paint one mask into the pixels of ``area``."""
+    width = style.line if lines and not isinstance(mask, LiveSamples) else 0
+    reach = width + 1 if width else 0
+    x0, y0, x1, y1 = scaled(mask.rect, level)
+    around = (x0 - reach, y0 - reach, x1 + reach, y1 + reach)
+    common = intersect(around, area)
+    if common is None:
+        return
+    seen = (common[0] - reach, common[1] - reach, common[2] + reach, common[3] + reach)
+    inside = mask.sample(level, seen)
+    target = part[
+        common[1] - area[1] : common[3] - area[1], common[0] - area[0] : common[2] - area[0]
+    ]
+    kept = slice(reach, -reach) if reach else slice(None)
+    if style.alpha > 0:
+        np.copyto(target, np.uint32(style.fill()), where=inside[kept, kept])
+    if width:
+        _draw_edges(target, inside, kept, style)
+
+
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+
+
+def _draw_edges(target: NDArray[np.uint32], inside: BoolArray, kept: slice, style: Style) -> None:
+    """The mask's outermost pixels in its colour, and a light line around them."""
+    flat = np.ascontiguousarray(inside).view(np.uint8)
+    inner = cv2.erode(flat, _CROSS, iterations=style.line)
+    if style.halo:
+        outer = cv2.dilate(flat, _CROSS)
+        np.copyto(target, np.uint32(HALO), where=(outer > flat)[kept, kept])
+    opaque = 0xFF000000 | (style.color.rgb() & 0xFFFFFF)
+    np.copyto(target, np.uint32(opaque), where=(flat > inner)[kept, kept])
+
+
+class Budget:
+    """How long one paint may compose: what is left over comes with the next one."""
+
+    def __init__(self, milliseconds: float) -> None:
+        self._ends = time.perf_counter() + milliseconds / 1000
+        self.exceeded = False
+
+    def left(self) -> bool:
+        """Whether there is time for another tile; the answer False is remembered."""
+        if time.perf_counter() > self._ends:
+            self.exceeded = True
+        return not self.exceeded

@@ -16,8 +16,9 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QFrame, QGraphicsScene, QGraphicsView, QWidget
 
-from infosam_studio.ui.canvas.overlay import OverlayItem
-from infosam_studio.ui.canvas.picture import Picture, PictureItem
+from infosam_studio.ui.canvas.overlay_item import OverlayItem
+from infosam_studio.ui.canvas.picture import LargePicture, Picture
+from infosam_studio.ui.canvas.picture_item import PictureItem
 from infosam_studio.ui.tools.base import Tool
 
 WHEEL_BASE = 1.0016
@@ -37,9 +38,11 @@ class CanvasView(QGraphicsView):
         super().__init__(parent)
         self.setScene(QGraphicsScene(self))
         self.picture = PictureItem()
-        self.overlay = OverlayItem()
-        self.scene().addItem(self.picture)
-        self.scene().addItem(self.overlay)
+        self.overlay, self.sketch = OverlayItem(), OverlayItem()
+        self.sketch.setZValue(1.5)
+        self.sketch.patient = False
+        for item in (self.picture, self.overlay, self.sketch):
+            self.scene().addItem(item)
         self.tool: Tool | None = None
         self._size = (0, 0)
         self._fitted = True
@@ -66,22 +69,31 @@ class CanvasView(QGraphicsView):
 
     # what is shown -----------------------------------------------------------------------
 
-    def show_picture(self, picture: Picture | None, *, keep_view: bool = False) -> None:
+    def show_picture(
+        self, picture: Picture | LargePicture | None, *, keep_view: bool = False
+    ) -> None:
         """Show an image, fitted unless ``keep_view``; None empties the canvas."""
         if picture is None:
             self.picture.clear()
-            self.overlay.reset(0, 0)
+            self._reset_overlays(0, 0)
             self._size = (0, 0)
             return
         width, height = picture.size
         same = self._size == (width, height)
         self._size = (width, height)
-        self.picture.show_levels(picture.levels, width, height)
+        if isinstance(picture, LargePicture):
+            self.picture.show_tiles(picture.pyramid)
+        else:
+            self.picture.show_levels(picture.levels, width, height)
         if not (same and keep_view):
-            self.overlay.reset(width, height)
+            self._reset_overlays(width, height)
             margin = 2.0 * max(width, height)
             self.setSceneRect(-margin, -margin, width + 2 * margin, height + 2 * margin)
             self.fit()
+
+    def _reset_overlays(self, width: int, height: int) -> None:
+        self.overlay.reset(width, height)
+        self.sketch.reset(width, height)
 
     @property
     def image_size(self) -> tuple[int, int]:

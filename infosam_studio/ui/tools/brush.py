@@ -147,6 +147,7 @@ class BrushTool(Tool):
             return
         crop = crops.from_mask(work.astype(bool), x0=self._corner[0], y0=self._corner[1])
         self._editing.apply(crop, "Brush" if self._value else "Erase")
+        self._layers.end_stroke()
         self._ring.set_brush(self.size / 2, self.erases)
 
     def _stamp(self, start: QPointF, end: QPointF) -> None:
