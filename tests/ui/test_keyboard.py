@@ -61,7 +61,7 @@ def controls(window: MainWindow) -> Iterator[QWidget]:
     for widget in window.findChildren(QWidget):
         inner = isinstance(widget, QScrollBar) or widget.objectName().startswith("qt_")
         # Buttons that offer now this, now that get their words when they are shown.
-        unused = isinstance(widget, QPushButton) and widget.isHidden() and not widget.text()
+        unused = isinstance(widget, QPushButton) and not (widget.isVisible() or widget.text())
         if isinstance(widget, CONTROLS) and not inner and not unused and not _is_part(widget):
             yield widget
 
