@@ -12,7 +12,10 @@ from infosam_studio.errors import StudioError
 def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser("open", help="open the window (the default command)")
     parser.add_argument(
-        "path", nargs="?", type=Path, help="a project, a folder of images, or one image"
+        "path",
+        nargs="?",
+        type=Path,
+        help="a project, a folder of images, one image, or a .txt list",
     )
     parser.add_argument("--tour", action="store_true", help="show the guided tour")
     parser.set_defaults(handler=run_open)

@@ -29,9 +29,12 @@ class Spec:
 
 SPECS = (
     Spec("open", "Open folder…", "Project", ("Ctrl+O",), "open", needs_project=False),
+    Spec("open_files", "Open images or a list…", "Project", ("Ctrl+Shift+O",), needs_project=False),
     Spec("samples", "Try the samples", "Project", (), "samples", needs_project=False),
     Spec("export", "Export…", "Project", ("Ctrl+E",), "export"),
     Spec("import", "Import labels…", "Project", ("Ctrl+I",), "import"),
+    Spec("add_images", "Add images…", "Project", (), "add"),
+    Spec("relocate", "Find moved images…", "Project", (), "search"),
     Spec("close_project", "Close project", "Project", ("Ctrl+W",), "close"),
     Spec("quit", "Quit", "Project", ("Ctrl+Q",), needs_project=False),
     Spec("undo", "Undo", "Edit", ("Ctrl+Z",), "undo"),
@@ -75,6 +78,7 @@ SPECS = (
     Spec("zoom_in", "Zoom in", "View", ("Ctrl++", "Ctrl+=")),
     Spec("zoom_out", "Zoom out", "View", ("Ctrl+-",)),
     Spec("zoom_object", "Zoom to selected", "View", ("Z",), "zoom_object"),
+    Spec("minimap", "Overview in the corner", "View", ("Shift+Z",), "minimap", checkable=True),
     Spec("hide_masks", "Hide masks", "View", ("H",), "eye_off", checkable=True),
     Spec("only_selected", "Only the selected object", "View", ("O",), "only", checkable=True),
     Spec("toggle_theme", "Light or dark", "View", ("Ctrl+Shift+L",), "dark", needs_project=False),

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal, Slot
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QFileDialog, QWidget
 
 from infosam_studio.annotation.images import SUFFIXES
 from infosam_studio.annotation.model import ImageRecord
+from infosam_studio.annotation.scan import MISSING
+from infosam_studio.interchange.relocate import RelocationReport
 from infosam_studio.interchange.reports import ExportReport, ImportReport, counted
 from infosam_studio.ui.dialogs.export import ExportChoice, ExportDialog
 from infosam_studio.ui.dialogs.importing import ImportChoice, ImportDialog
@@ -88,6 +90,45 @@ class Exchange(QObject):
         if bench is not None:
             self.transfer.export(bench.document.project, choice)
 
+    def ask_images(self) -> None:
+        """Choose files to add to the project."""
+        bench = self._free()
+        if bench is not None:
+            folder = str(bench.document.project.images_root)
+            paths, _ = QFileDialog.getOpenFileNames(self._window, "Add images", folder)
+            if paths:
+                self.transfer.add_images(bench.document.project, [Path(one) for one in paths])
+
+    def ask_moved(self) -> None:
+        """Choose the folder where the project's images are now."""
+        bench = self._free()
+        if bench is not None:
+            path = QFileDialog.getExistingDirectory(self._window, "Where are the images now?")
+            if path:
+                self.relocate(Path(path))
+
+    def relocate(self, folder: Path) -> None:
+        """Look for the project's images, by their content, below ``folder``."""
+        bench = self._free()
+        if bench is not None:
+            self.transfer.relocate(bench.document.project, folder)
+
+    def tell_missing(self) -> None:
+        """Say so where images of the project are not where they were."""
+        if self._bench is None:
+            return
+        project = self._bench.document.project
+        records = self._bench.document.images()
+        missing = sum(1 for one in records if one.problem == MISSING)
+        if not project.images_root.is_dir():
+            missing = len(records)
+        if missing:
+            text = f"{counted(missing, 'image')} of {len(records):,} cannot be found."
+            find = (
+                {} if project.read_only else {"action": "relocate", "label": "Find moved images…"}
+            )
+            self._bench.toast.tell(text, kind="warning", **find)
+
     def take(self, paths: Sequence[Path]) -> bool:
         """Use what was dropped on the open project: labels, images, or several folders.
 
@@ -136,6 +177,10 @@ class Exchange(QObject):
             kind = "error" if report.different else "info"
             self._bench.toast.tell(text, kind=kind, action=f"show:{where}", label="Show folder")
             self.exported.emit(done)
+        elif isinstance(report, RelocationReport):
+            self._bench.document.reload()
+            self._bench.toast.tell(report.summary, kind="warning" if report.missing else "info")
+            self._bench.document.current_changed.emit()  # its file may be readable now
         else:
             self._show_added(report)
 

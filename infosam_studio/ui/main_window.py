@@ -113,6 +113,12 @@ class MainWindow(QMainWindow):
             self.welcome.show_busy(f"Opening {path.name}…")
         self.opener.open(path)
 
+    def open_files(self, paths: list[Path]) -> None:
+        """Open the project of files and folders chosen together; returns at once."""
+        self.close_project()
+        self.welcome.show_busy("Looking at the images…")
+        self.opener.open_files(paths)
+
     @Slot(object)
     def _install(self, opened: Opened) -> None:
         if self._closed:  # opened behind the back of somebody who has left
@@ -147,6 +153,7 @@ class MainWindow(QMainWindow):
         self.desk.attach(bench)
         bench.start(opened.first)
         self._show_undo()
+        self.exchange.tell_missing()
         self.project_opened.emit(bench)
 
     def _arrange(self, bench: Workbench) -> None:
@@ -225,6 +232,19 @@ class MainWindow(QMainWindow):
 
     def _do_open(self) -> None:
         self._ask_folder()
+
+    def _do_open_files(self) -> None:
+        paths, _ = QFileDialog.getOpenFileNames(self, "Open images, or a text file that lists some")
+        if len(paths) == 1:
+            self.open_path(Path(paths[0]))
+        elif paths:
+            self.open_files([Path(one) for one in paths])
+
+    def _do_add_images(self) -> None:
+        self.exchange.ask_images()
+
+    def _do_relocate(self) -> None:
+        self.exchange.ask_moved()
 
     def _do_samples(self) -> None:
         self._open_samples()
@@ -338,10 +358,8 @@ class MainWindow(QMainWindow):
             return
         if len(paths) == 1:
             self.open_path(paths[0])
-            return
-        self.close_project()
-        self.welcome.show_busy("Looking at the images…")
-        self.opener.open_files(paths)
+        else:
+            self.open_files(paths)
 
     def _restore_geometry(self) -> None:
         geometry = self.settings.value("window/geometry")

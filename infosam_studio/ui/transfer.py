@@ -17,6 +17,7 @@ from infosam_studio.annotation.model import ImageRecord
 from infosam_studio.annotation.project import Project
 from infosam_studio.errors import Cancelled, StudioError
 from infosam_studio.interchange.registry import exporter, importer
+from infosam_studio.interchange.relocate import RelocationReport, relocate
 from infosam_studio.interchange.reports import ExportReport, ImportReport
 from infosam_studio.ui.dialogs.export import ExportChoice
 from infosam_studio.ui.dialogs.importing import ImportChoice
@@ -31,10 +32,10 @@ Work = Callable[[Tell, Callable[[], bool]], Any]
 
 @dataclass(frozen=True)
 class Transferred:
-    """A finished export or import, or images that were added."""
+    """A finished export or import, or images that were added or found again."""
 
     place: Path
-    report: ExportReport | ImportReport | list[ImageRecord]
+    report: ExportReport | ImportReport | RelocationReport | list[ImageRecord]
 
 
 class Transfer(QObject):
@@ -88,6 +89,14 @@ class Transfer(QObject):
             return project.add_images(expand(paths), tell, cancelled=cancelled)
 
         self._begin("Adding images", paths[0], work)
+
+    def relocate(self, project: Project, folder: Path) -> None:
+        """Look for the project's images below another folder."""
+
+        def work(tell: Tell, cancelled: Callable[[], bool]) -> RelocationReport:
+            return relocate(project, folder, progress=tell, cancelled=cancelled)
+
+        self._begin("Looking for the images", folder, work)
 
     def _begin(self, verb: str, place: Path, work: Work) -> None:
         self._verb, self._stop = verb, threading.Event()

@@ -188,6 +188,27 @@ def test_images_dropped_on_a_project_come_in(
     assert bench.toast.text == "Already in this project."
 
 
+def test_moved_images_are_found_from_the_window(
+    qtbot: Any, window: MainWindow, images_folder: Path
+) -> None:
+    open_project(qtbot, window, images_folder)
+    assert window.bench is not None
+    place = window.bench.document.project.folder
+    window.close_project()
+    elsewhere = images_folder.with_name("elsewhere")
+    images_folder.rename(elsewhere)
+    (elsewhere / "disc 0.png").rename(elsewhere / "first.png")
+    with qtbot.waitSignal(window.project_opened, timeout=WAIT_MS):
+        window.open_path(place)
+    bench = window.bench
+    assert bench is not None
+    assert "3 images of 3 cannot be found." in bench.toast.text
+    with qtbot.waitSignal(window.exchange.transfer.finished, timeout=WAIT_MS):
+        window.exchange.relocate(elsewhere)
+    assert {i.path for i in bench.document.images()} == {"first.png", "disc 1.png", "disc 2.png"}
+    qtbot.waitUntil(lambda: bench.view.image_size == (256, 256), timeout=WAIT_MS)
+
+
 def test_files_dropped_on_the_welcome_page_are_a_project(
     qtbot: Any, window: MainWindow, images_folder: Path
 ) -> None:
