@@ -17,7 +17,8 @@ class Clock:
     """Time spent, without the time spent paused.
 
     ``seconds`` is the whole budget of the run, or None; ``started`` a ``time.monotonic()``
-    value, so that starting the process can be counted in.
+    value, so that starting the process can be counted in. Below ``pause_below`` percent of
+    ``battery`` (psutil's answer by default) the run waits until it is plugged in or charged.
     """
 
     def __init__(
@@ -28,13 +29,14 @@ class Clock:
         *,
         started: float | None = None,
         pause_below: float | None = None,
+        battery: Callable[[], object] | None = None,
     ) -> None:
         self.seconds = seconds
         self._control, self._emit = control, emit
         self._started = time.monotonic() if started is None else started
         self._paused = 0.0
-        self._pause_below = pause_below
-        self._battery_asked = 0.0
+        self._pause_below, self._battery = pause_below, battery
+        self._battery_asked = -BATTERY_INTERVAL
         self._low = False
 
     def spent(self) -> float:
@@ -68,7 +70,13 @@ class Clock:
 
     def _wait(self) -> None:
         start = time.monotonic()
-        self._emit(Event("warning", {"code": WarningCode.PAUSED, "text": "Training is paused."}))
+        text = "Training is paused."
+        if self._low:
+            text = (
+                f"The battery is below {self._pause_below:g} %: training waits until the machine "
+                "is plugged in."
+            )
+        self._emit(Event("warning", {"code": WarningCode.PAUSED, "text": text}))
         while self._control.paused or self._battery_low():
             self._control.wait_while_paused(0.5)
             if not self._control.paused and self._battery_low():
@@ -85,7 +93,7 @@ class Clock:
         now = time.monotonic()
         if now - self._battery_asked > BATTERY_INTERVAL:
             self._battery_asked = now
-            self._low = is_battery_below(self._pause_below)
+            self._low = is_battery_below(self._pause_below, self._battery)
         return self._low
 
 

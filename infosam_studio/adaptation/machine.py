@@ -24,19 +24,22 @@ def available_cores() -> int:
 
 
 def limit_threads(threads: int | None, *, leave_one: bool) -> int:
-    """Set torch's threads and return their number.
+    """Set the threads of torch and OpenCV and return their number.
 
     Without a number torch's own choice stays (it honours OMP_NUM_THREADS); ``leave_one`` keeps
-    a core free for the window that started this run.
+    a core free for the window that started this run. Never more than there are cores.
     """
     import torch
+
+    from infosam_studio.annotation._cv2 import cv2
 
     if threads is None:
         threads = torch.get_num_threads()
         if leave_one:
             threads = min(threads, available_cores() - 1)
-    threads = max(1, threads)
+    threads = max(1, min(threads, available_cores()))
     torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
     return threads
 
 

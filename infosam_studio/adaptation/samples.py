@@ -237,7 +237,8 @@ def check_files(data: TrainingSet, check: Callable[[], None] = lambda: None) -> 
     if not bad:
         return data
     left = data.without(set(bad), list(bad.values()))
-    if not left.train and not left.validation:
+    # `evaluate` brings no objects to train on, `adapt` cannot do without.
+    if not left.train and (data.train or not left.validation):
         raise StudioError(f"No image to learn from can be read; the first problem: {_first(bad)}")
     return left
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from infosam_studio.adaptation import budget
 from infosam_studio.adaptation.budget import Clock, is_battery_below
 from infosam_studio.errors import Cancelled
 from infosam_studio.events import Control, Event
@@ -68,3 +69,26 @@ def test_no_way_to_read_a_battery_is_no_reason_to_wait() -> None:
         raise OSError("no such sensor")
 
     assert not is_battery_below(30.0, broken)
+
+
+def test_a_low_battery_pauses_the_run_until_it_is_plugged_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(budget, "BATTERY_INTERVAL", 0.05)
+    events: list[Event] = []
+    asked: list[float] = []
+
+    def battery() -> object:
+        asked.append(1.0)
+        return SimpleNamespace(power_plugged=len(asked) > 3, percent=12.0)
+
+    clock = Clock(60.0, Control(), events.append, pause_below=20.0, battery=battery)
+    before = clock.spent()
+    clock.check()
+    assert len(asked) == 4
+    assert [event.data["code"] for event in events] == ["paused", "resumed"]
+    assert "battery is below 20 %" in events[0].data["text"]
+    assert clock.spent() - before < 0.2
+    # Nobody is asked where the option was not given.
+    Clock(None, Control(), events.append, battery=battery).check()
+    assert len(asked) == 4

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import save_file
 
 from infosam_studio.adaptation.adapters import Student, make_student
 from infosam_studio.adaptation.features import FeatureStore
@@ -24,6 +27,7 @@ from infosam_studio.annotation import masks
 from infosam_studio.annotation.images import ViewSettings, content_hash
 from infosam_studio.annotation.model import ObjectRecord
 from infosam_studio.annotation.project import Project
+from infosam_studio.segmentation import architectures
 from infosam_studio.segmentation.checkpoints import LoadedModel
 from infosam_studio.segmentation.predictor import Predictor
 from infosam_studio.segmentation.starter import StarterEncoder
@@ -54,6 +58,37 @@ def tiny_sam(seed: int = 0) -> Any:
     )
     sam = upstream.Sam(encoder, prompt_encoder, decoder)
     return sam.eval().requires_grad_(False)
+
+
+def small_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch, *, depth: int = 4) -> str:
+    """A checkpoint file of a small random ViT (128 px), known to the loader for this test."""
+    width = 48
+
+    def build() -> Any:
+        upstream = segment_anything_modules()
+        encoder = upstream.ImageEncoderViT(
+            depth=depth,
+            embed_dim=width,
+            img_size=SIZE,
+            mlp_ratio=2,
+            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+            num_heads=2,
+            patch_size=16,
+            qkv_bias=True,
+            use_rel_pos=True,
+            global_attn_indexes=(depth - 1,),
+            window_size=4,
+            out_chans=256,
+        )
+        base = tiny_sam()
+        return upstream.Sam(encoder, base.prompt_encoder, base.mask_decoder).eval()
+
+    monkeypatch.setitem(architectures.BUILDERS, "vit_small", build)
+    monkeypatch.setitem(architectures.VIT_WIDTHS, width, "vit_small")
+    torch.manual_seed(0)
+    path = folder / "small.safetensors"
+    save_file({key: value.contiguous() for key, value in build().state_dict().items()}, path)
+    return str(path)
 
 
 def paint(seed: int, *, objects: int = 3, height: int = 96, width: int = 128) -> Any:
