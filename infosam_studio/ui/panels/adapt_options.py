@@ -10,7 +10,6 @@ from PySide6.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
-    QHBoxLayout,
     QLabel,
     QSpinBox,
     QVBoxLayout,
@@ -19,13 +18,13 @@ from PySide6.QtWidgets import (
 
 from infosam_studio.ui.automatic import EVERY
 
-SPEEDS = {"instant": "Instant: decoder, seconds", "full": "Full: encoder too, minutes"}
+SPEEDS = {"instant": "Instant, seconds", "full": "Full, minutes"}
 METHODS = {
     "infosam": "InfoSAM",
-    "lora": "LoRA without InfoSAM",
+    "lora": "LoRA alone",
     "decoder": "Decoder only",
 }
-RECIPES = {"studio": "Studio: for clicking", "paper": "Paper: as published"}
+RECIPES = {"studio": "Studio", "paper": "Paper"}
 DEVICES = {
     "auto": "The best there is",
     "cpu": "Processor",
@@ -50,9 +49,12 @@ class AdaptOptions(QWidget):
         self.minutes.setDecimals(1)
         self.minutes.setSpecialValueText("As needed")
         self.minutes.setSuffix(" min")
-        self.battery = QCheckBox("Pause on battery below 30 %")
-        self.battery.setToolTip("The run waits, and goes on at the socket")
-        self.automatic = QCheckBox("By itself after every")
+        self.minutes.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        self.battery = QCheckBox("Pause on low battery")
+        self.battery.setToolTip(
+            f"Below {BATTERY_PERCENT:.0f} % the run waits, and goes on at the socket"
+        )
+        self.automatic = QCheckBox("By itself while I label")
         self.automatic.setToolTip(
             "Instant runs while you label, a full one when nobody works. "
             "Only proven versions are put in use."
@@ -60,7 +62,11 @@ class AdaptOptions(QWidget):
         self.every = QSpinBox()
         self.every.setRange(1, 1000)
         self.every.setValue(EVERY)
+        self.every.setPrefix("every ")
         self.every.setSuffix(" objects")
+        self.every.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
+        self.speed.setToolTip("Instant trains the decoder, full the encoder too")
+        self.recipe.setToolTip("Studio is made for clicking, paper repeats the publication")
         self.every.setAccessibleName("Adapt after this many objects")
         self._lay_out()
         self.recipe.currentIndexChanged.connect(self._recipe_changed)
@@ -91,11 +97,8 @@ class AdaptOptions(QWidget):
             form.addRow(QLabel(text), widget)
         column.addLayout(form)
         column.addWidget(self.battery)
-        row = QHBoxLayout()
-        row.addWidget(self.automatic)
-        row.addWidget(self.every)
-        row.addStretch(1)
-        column.addLayout(row)
+        column.addWidget(self.automatic)
+        column.addWidget(self.every)
 
     def show_bases(self, names: list[str], current: str) -> None:
         """The base models on this machine; the one in use is chosen."""

@@ -40,9 +40,8 @@ class ResultCard(QFrame):
         top.addWidget(self._title, 1)
         top.addWidget(close, 0, Qt.AlignmentFlag.AlignTop)
         column.addLayout(top)
-        for label in (self._badge, self._figures, self._classes, self._reason):
-            column.addWidget(label)
-        for label in (self._title, self._badge, self._figures, self._classes, self._reason):
+        labels = (self._title, self._badge, self._figures, self._classes, self._reason)
+        for label in labels:
             label.setWordWrap(True)
         self._button, self._log = QPushButton(), QPushButton("Log")
         self._log.setProperty("kind", "link")
@@ -52,7 +51,12 @@ class ResultCard(QFrame):
         row.addWidget(self._button)
         row.addStretch(1)
         row.addWidget(self._log)
+        # What can be done comes before the details: a low dock shows it without scrolling.
+        column.addWidget(self._badge)
+        column.addWidget(self._figures)
         column.addLayout(row)
+        column.addWidget(self._classes)
+        column.addWidget(self._reason)
         self._kind, self._name = "", ""
         self._shown: tuple[Ended, str | None] | None = None
         theme().changed.connect(self._again)

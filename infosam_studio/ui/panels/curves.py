@@ -76,7 +76,9 @@ class Curves(QWidget):
     def _make(self) -> None:
         for label in (self._loss_text, self._held_text):
             plot = self._graph.PlotWidget()
-            plot.setFixedHeight(92)
+            plot.setFixedHeight(88)
+            plot.getPlotItem().layout.setContentsMargins(0, 7, 4, 0)
+            plot.getPlotItem().showAxis("bottom", False)
             plot.setMenuEnabled(False)
             plot.setMouseEnabled(False, False)
             plot.hideButtons()
@@ -92,10 +94,9 @@ class Curves(QWidget):
         tokens = theme().tokens
         for plot in self._plots:
             plot.setBackground(tokens.panel)
-            for side in ("left", "bottom"):
-                axis = plot.getPlotItem().getAxis(side)
-                axis.setPen(tokens.border)
-                axis.setTextPen(tokens.muted)
+            axis = plot.getPlotItem().getAxis("left")
+            axis.setPen(tokens.border)
+            axis.setTextPen(tokens.muted)
 
     @Slot()
     def _recolour(self) -> None:

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QPlainTextEdit,
     QProgressBar,
     QPushButton,
+    QScrollArea,
     QWidget,
 )
 
@@ -82,7 +83,7 @@ class ModelPanel(Panel):
         heading = QLabel("Versions")
         heading.setProperty("role", "muted")
         heading.setContentsMargins(2, 8, 0, 0)
-        for widget in (self._auto, self._state, self.button, self.progress, self.curves, self.card):
+        for widget in (self.card, self._auto, self._state, self.button, self.progress, self.curves):
             self.column.addWidget(widget)
         self.column.addLayout(links)
         for widget in (self.options, self.log, heading, self.versions):
@@ -146,9 +147,9 @@ class ModelPanel(Panel):
         left = run.remaining()
         if left is not None:
             text += f", {_time(left)} left"
-        more = "Waiting for the socket." if run.paused else "You can go on labelling."
-        warnings = "\n".join(run.warnings[-2:])
-        self._state.setText("\n".join(part for part in (text, more, warnings) if part))
+        if run.paused:
+            text += "\nWaiting for the socket."
+        self._state.setText("\n".join((text, *run.warnings[-2:])))
         fraction = run.fraction()
         # Without a range the bar runs to and fro: nothing is known yet.
         self.progress.setRange(0, 0 if fraction is None else FINE)
@@ -172,6 +173,12 @@ class ModelPanel(Panel):
         self.log.setPlainText("\n".join(ended.log))
         self._written = 0
         self.card.show_end(ended, self._adapting.in_use)
+        self._to_top()
+
+    def _to_top(self) -> None:
+        area = self.widget()
+        if isinstance(area, QScrollArea):
+            area.verticalScrollBar().setValue(0)
 
     @Slot()
     def _show_versions(self) -> None:
@@ -190,6 +197,7 @@ class ModelPanel(Panel):
         if self._adapting.run is not None:
             self._adapting.cancel()
         else:
+            self._to_top()
             self._adapting.start(**self.options.choices())
 
     @Slot()
