@@ -153,6 +153,9 @@ class Commands(QObject):
     def do_zoom_object(self, _checked: bool) -> None:
         self._bench.zoom_to_selected()
 
+    def do_minimap(self, checked: bool) -> None:
+        self._bench.minimap.set_wanted(checked)
+
     def do_hide_masks(self, checked: bool) -> None:
         self._bench.layers.set_look(hidden=checked)
 

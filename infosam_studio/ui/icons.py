@@ -76,6 +76,7 @@ NAMES = {
     "info": "ph.info",
     "warning": "ph.warning",
     "error": "ph.warning-circle",
+    "minimap": "ph.picture-in-picture",
     "region": "ph.frame-corners",
     "chart": "ph.chart-line-up",
     "help": "ph.question",

@@ -12,7 +12,10 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtGui import QImage, QPixmap
 
 from infosam_studio.annotation._cv2 import cv2
+from infosam_studio.annotation.bands import read_bands
 from infosam_studio.annotation.images import read_image
+from infosam_studio.annotation.pyramid import halved
+from infosam_studio.annotation.pyramid_store import PyramidStore, is_large
 from infosam_studio.ui.canvas.picture import as_qimage
 from infosam_studio.ui.inference_messages import ImageJob
 from infosam_studio.ui.workers_images import Done, TaskThread
@@ -91,7 +94,7 @@ class _Make:
             image = cv2.imdecode(data, cv2.IMREAD_COLOR)
             if image is not None:
                 return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_BGR2BGRA))
-        pixels = read_image(self._job.path, self._job.view)
+        pixels = self._read()
         height, width = pixels.shape[:2]
         factor = SIDE / min(height, width)
         if factor < 1:
@@ -101,6 +104,20 @@ class _Make:
         if stored is not None:
             self._store(stored, bgr)
         return np.ascontiguousarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2BGRA))
+
+    def _read(self) -> NDArray[np.uint8]:
+        """The image; a huge one at a fraction of its size, from its tiles or band by band."""
+        job = self._job
+        if not is_large(job.width, job.height):
+            return read_image(job.path, job.view)
+        if self._cache_dir is not None:
+            store = PyramidStore(self._cache_dir / "pyramids")
+            pyramid = store.find(store.key(job.sha256, job.view))
+            if pyramid is not None:
+                small = pyramid.tile(len(pyramid.levels) - 1, 0, 0)
+                pyramid.close()
+                return small
+        return np.concatenate([_reduced(band) for band in read_bands(job.path, job.view)])
 
     def _file(self) -> Path | None:
         if self._cache_dir is None:
@@ -118,6 +135,13 @@ class _Make:
             path.write_bytes(data.tobytes())
         except OSError:
             pass  # the cache is a convenience: a full or read-only disk costs time only
+
+
+def _reduced(band: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A band of a huge image at a sixteenth of its size."""
+    for _ in range(4):
+        band = halved(band)
+    return band
 
 
 def _middle(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -16,6 +16,7 @@ from infosam_studio.ui.actions import Actions
 from infosam_studio.ui.adapting import Adapting
 from infosam_studio.ui.canvas.layers import CanvasLayers
 from infosam_studio.ui.canvas.parked import ParkedLayer
+from infosam_studio.ui.canvas.minimap import Minimap
 from infosam_studio.ui.canvas.picture import LargePicture, Picture
 from infosam_studio.ui.canvas.view import CanvasView
 from infosam_studio.ui.document import Document
@@ -99,6 +100,9 @@ class Workbench(QObject):
         self.showing = Showing(
             self.document, self.view, self.layers, status, self.toast, cache, self
         )
+        self.minimap = Minimap(self.view, settings)
+        actions["minimap"].setChecked(self.minimap.wanted)
+        self.showing.shown.connect(self.minimap.show_picture)
         self.editing = Editing(self.document, self.drafting, self.layers, self)
         self.editing.told.connect(self._note)
         self.tools = Toolset(self.view)

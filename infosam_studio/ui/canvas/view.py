@@ -163,6 +163,12 @@ class CanvasView(QGraphicsView):
         self._fitted = False
         self.moved.emit()
 
+    def center_on(self, position: QPointF) -> None:
+        """Bring an image position to the middle."""
+        self.centerOn(position)
+        self._fitted = False
+        self.moved.emit()
+
     def to_image(self, position: QPointF) -> QPointF:
         """Viewport position to image coordinates, with fractions."""
         inverse, _ = self.viewportTransform().inverted()

@@ -8,12 +8,12 @@ from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPen
 from PySide6.QtWidgets import QGraphicsItem, QStyleOptionGraphicsItem, QWidget
 
 from infosam_studio.annotation._cv2 import cv2
-from infosam_studio.ui import crops
 from infosam_studio.ui.canvas.layers import CanvasLayers
 from infosam_studio.ui.canvas.view import CanvasView
-from infosam_studio.ui.crops import Crop, Rect
+from infosam_studio.ui.crops import Rect
 from infosam_studio.ui.editing import Editing
 from infosam_studio.ui.tools.base import Tool
+from infosam_studio.ui.tools.stroke_buffer import StrokeBuffer
 
 LARGEST = 400
 
@@ -71,8 +71,7 @@ class BrushTool(Tool):
         super().__init__(view)
         self._view, self._layers, self._editing, self._ring = view, layers, editing, ring
         self.size = 20
-        self._work: np.ndarray | None = None
-        self._corner = (0, 0)
+        self._work: StrokeBuffer | None = None
         self._value = 1
         self._last = QPointF()
 
@@ -81,6 +80,7 @@ class BrushTool(Tool):
 
     def deactivate(self) -> None:
         self._work = None
+        self._layers.end_stroke()
         self._ring.hide()
 
     def leave(self) -> None:
@@ -112,27 +112,10 @@ class BrushTool(Tool):
             self._layers.select_at(position, False)
             return
         self._value = int(bool(self.erases) == bool(inverted))
-        self._begin(position)
+        self._work = StrokeBuffer(self._editing.target(), *self._view.image_size)
         self._ring.set_brush(self.size / 2, self._value == 0)
         self._last = position
         self._stamp(position, position)
-
-    def _begin(self, position: QPointF) -> None:
-        """A work buffer that covers the mask and everything in view."""
-        width, height = self._view.image_size
-        seen = self._view.visible_rect()
-        reach = self.size
-        around = (
-            max(0, int(seen.left()) - reach),
-            max(0, int(seen.top()) - reach),
-            min(width, int(seen.right()) + reach + 1),
-            min(height, int(seen.bottom()) + reach + 1),
-        )
-        crop = self._editing.target()
-        rect = crops.union_rect(around, crop.rect if not crop.empty else None)
-        assert rect is not None
-        self._corner = rect[:2]
-        self._work = crops.window(crop, rect).view(np.uint8)
 
     def move(self, position: QPointF, event: QMouseEvent) -> None:
         self._ring.setPos(position)
@@ -145,25 +128,16 @@ class BrushTool(Tool):
         work, self._work = self._work, None
         if work is None:
             return
-        crop = crops.from_mask(work.astype(bool), x0=self._corner[0], y0=self._corner[1])
-        self._editing.apply(crop, "Brush" if self._value else "Erase")
+        self._editing.apply(work.finished(), "Brush" if self._value else "Erase")
         self._layers.end_stroke()
         self._ring.set_brush(self.size / 2, self.erases)
 
     def _stamp(self, start: QPointF, end: QPointF) -> None:
         """Paint from one point to the next and show what changed."""
-        if self._work is None:
+        work = self._work
+        if work is None:
             return
-        x0, y0 = self._corner
         radius = self.size / 2
-        if self.size <= 2:
-            a = (int(start.x()) - x0, int(start.y()) - y0)
-            b = (int(end.x()) - x0, int(end.y()) - y0)
-            cv2.line(self._work, a, b, self._value, self.size)
-        else:
-            _thick_line(
-                self._work, start - QPointF(x0, y0), end - QPointF(x0, y0), radius, self._value
-            )
         reach = radius + 2
         dirty: Rect = (
             int(min(start.x(), end.x()) - reach),
@@ -171,8 +145,22 @@ class BrushTool(Tool):
             int(max(start.x(), end.x()) + reach) + 1,
             int(max(start.y(), end.y()) + reach) + 1,
         )
-        crop = Crop(x0, y0, self._work.view(bool))
-        self._layers.show_stroke(self._editing.target_key, crop, dirty)
+        if self._value:
+            work.cover(dirty)
+        if work.pixels.size:
+            corner = QPointF(work.x0, work.y0)
+            _line(work.pixels, start - corner, end - corner, self.size, self._value)
+            self._layers.show_stroke(self._editing.target_key, work.crop, dirty)
+
+
+def _line(work: np.ndarray, start: QPointF, end: QPointF, size: int, value: int) -> None:
+    """A line as wide as the brush, in the buffer's coordinates."""
+    if size > 2:
+        _thick_line(work, start, end, size / 2, value)
+        return
+    first = (int(start.x() // 1), int(start.y() // 1))
+    last = (int(end.x() // 1), int(end.y() // 1))
+    cv2.line(work, first, last, value, size)
 
 
 def _thick_line(work: np.ndarray, start: QPointF, end: QPointF, radius: float, value: int) -> None:
