@@ -63,8 +63,10 @@ class Showing(QObject):
         if picture.image_id != self._document.current_id:
             return
         self._quiet()
+        # Of the same image other channels are shown: it stays where it is.
+        same = self.picture is not None and self.picture.image_id == picture.image_id
         self.picture = picture
-        self._view.show_picture(picture)
+        self._view.show_picture(picture, keep_view=same)
         if self.adjuster.values != NEUTRAL:
             self._adjust_now()
         self._layers.picture_changed()

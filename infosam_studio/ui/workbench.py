@@ -32,6 +32,7 @@ from infosam_studio.ui.inference_messages import (
 )
 from infosam_studio.ui.options_bar import OptionsBar
 from infosam_studio.ui.panels.card import gain_in_clicks
+from infosam_studio.ui.panels.channels import ChannelsBox
 from infosam_studio.ui.panels.classes import ClassesPanel
 from infosam_studio.ui.panels.frame import Panel
 from infosam_studio.ui.panels.history import HistoryPanel
@@ -86,6 +87,7 @@ class Workbench(QObject):
         self._look_timer.setSingleShot(True)
         self._look_timer.setInterval(LOOK_AFTER_MS)
         self.whole_image = False
+        self._opened = (0, "")
         self._encoded_later: SetCurrent | None = None
         self.thumbnails = Thumbnails(self)
         self.thumbnails.cache_dir = cache
@@ -112,6 +114,8 @@ class Workbench(QObject):
         self.classes = ClassesPanel(self.document, window)
         self.history = HistoryPanel(self.document, window)
         self.look = LookPanel(self.layers, settings, window)
+        self.channels = ChannelsBox(self.document, self.look)
+        self.look.add_section("Channels and window", self.channels)
         self.labour = LabourPanel(self.document, window)
         chosen = project.setting("model") or settings.value("model", DEFAULT_MODEL)
         self.model = str(chosen)
@@ -140,6 +144,8 @@ class Workbench(QObject):
 
     def _connect(self) -> None:
         self.document.current_changed.connect(self._open_current)
+        self.document.image_changed.connect(self._view_changed)
+        self.document.images_changed.connect(self._view_changed)
         self.document.failed.connect(self._complain)
         self.drafting.refused.connect(self._note)
         self.drafting.changed.connect(self._show_draft)
@@ -215,6 +221,7 @@ class Workbench(QObject):
         self.inference.close()
         self.showing.close()
         self.thumbnails.close()
+        self.channels.close_thread()
         project.close()
 
     # images ------------------------------------------------------------------------------
@@ -222,6 +229,7 @@ class Workbench(QObject):
     @Slot()
     def _open_current(self) -> None:
         record = self.document.current
+        self._opened = (record.id, record.view) if record is not None else (0, "")
         if record is None or record.problem:
             self.showing.want(None)
             self.inference.submit(SetCurrent(None))
@@ -238,6 +246,13 @@ class Workbench(QObject):
         self.inference.submit(SetCurrent(None) if large else SetCurrent(job, jobs))
         self._encoded_later = SetCurrent(job, jobs) if large else None
         self.showing.want(job, jobs[:READ_AHEAD])
+
+    @Slot()
+    def _view_changed(self) -> None:
+        """Read and encode the current image again where other channels are to be shown."""
+        record = self.document.current
+        if record is not None and record.id == self._opened[0] and record.view != self._opened[1]:
+            self._open_current()
 
     @property
     def picture(self) -> Picture | LargePicture | None:
