@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from infosam_studio.adaptation.adapt import AdaptResult
     from infosam_studio.adaptation.plan import AdaptOptions
     from infosam_studio.events import Control, Emit
+
+# No room, no more allowed, or a file beyond what is allowed.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -127,11 +132,28 @@ def _with_events(args: argparse.Namespace, started: float) -> int:
         result = _run(_options(args), writer, control, started)
     except Exception as error:
         stopped = isinstance(error, Cancelled)
-        text = str(error) if isinstance(error, StudioError) else f"{type(error).__name__}: {error}"
-        writer(Event("failed", {"text": " ".join(text.split()), "cancelled": stopped}))
+        writer(Event("failed", {"text": _sentence(error), "cancelled": stopped}))
         raise
     writer(Event("finished", result.to_json()))
     return 0
+
+
+def _sentence(error: Exception) -> str:
+    """Why a run has failed, for the person in front of the window."""
+    if isinstance(error, StudioError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno in FULL:
+        place = f" ({error.filename})" if error.filename else ""
+        return f"The disk is full{place}: free some space and try again."
+    if "torch" in sys.modules:
+        from infosam_studio.adaptation.training import is_out_of_memory
+
+        if is_out_of_memory(error):
+            return (
+                "There is not enough memory to adapt this model: close other programs, use speed "
+                "instant, or take a smaller model."
+            )
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 class _Told:

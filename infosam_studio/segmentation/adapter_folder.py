@@ -190,9 +190,10 @@ def write_adapter(
             _write_json(aside / CONFIG, dict(peft_config))
         _write_json(aside / MANIFEST, manifest.to_json())
         os.rename(aside, path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or error
         raise AdapterError(
-            f"The adapter cannot be written to {path} ({error.strerror or error}): free some "
+            f"The adapter cannot be written to {path} ({why}): free some "
             "space or choose another place."
         ) from error
     finally:
