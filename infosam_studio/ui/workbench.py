@@ -15,8 +15,8 @@ from infosam_studio.annotation.tiled_view import TiledView
 from infosam_studio.ui.actions import Actions
 from infosam_studio.ui.adapting import Adapting
 from infosam_studio.ui.canvas.layers import CanvasLayers
-from infosam_studio.ui.canvas.parked import ParkedLayer
 from infosam_studio.ui.canvas.minimap import Minimap
+from infosam_studio.ui.canvas.parked import ParkedLayer
 from infosam_studio.ui.canvas.picture import LargePicture, Picture
 from infosam_studio.ui.canvas.view import CanvasView
 from infosam_studio.ui.document import Document
