@@ -48,7 +48,10 @@ class Commands(QObject):
     # object ------------------------------------------------------------------------------
 
     def do_accept(self, _checked: bool) -> None:
-        if not self._bench.tools.active.accept():
+        if self._bench.tools.active.accept():
+            return
+        unfinished = self._bench.drafting.draft is not None or self._bench.drafting.parked
+        if unfinished or not self._bench.loop.suggestions.accept_selected():
             self._bench.drafting.accept()
 
     def do_cancel(self, _checked: bool) -> None:
@@ -63,7 +66,8 @@ class Commands(QObject):
             self._bench.toast.tell("There is no other unfinished object on this image.")
 
     def do_delete(self, _checked: bool) -> None:
-        self._bench.delete_selected()
+        if not self._bench.loop.suggestions.dismiss_selected():
+            self._bench.delete_selected()
 
     def do_refine(self, _checked: bool) -> None:
         selected = self._bench.document.selected
@@ -107,6 +111,47 @@ class Commands(QObject):
     def do_roll_back(self, _checked: bool) -> None:
         now = self._bench.adapting.roll_back()
         self._bench.toast.tell(f"In use now: {now or 'the base model'}.")
+
+    # suggestions, what is next, the report -----------------------------------------------
+
+    def do_suggest(self, _checked: bool) -> None:
+        self._bench.loop.panel.show()
+        self._bench.loop.panel.raise_()
+        self._bench.loop.panel.button.click()
+
+    def do_next_suggestion(self, _checked: bool) -> None:
+        if not self._bench.loop.suggestions.select_next():
+            self._bench.toast.tell("There is no suggestion to review on this image.")
+
+    def do_accept_suggestions(self, _checked: bool) -> None:
+        count = self._bench.loop.suggestions.accept_shown()
+        if count:
+            what = "1 suggestion" if count == 1 else f"{count} suggestions"
+            self._bench.toast.tell(f"{what} accepted.", action="undo", label="Undo")
+        else:
+            self._bench.toast.tell("There is no suggestion to accept on this image.")
+
+    def do_dismiss_suggestions(self, _checked: bool) -> None:
+        count = self._bench.loop.suggestions.dismiss_here()
+        if count:
+            what = "1 suggestion" if count == 1 else f"{count} suggestions"
+            self._bench.toast.tell(f"{what} dismissed.", action="undo", label="Undo")
+
+    def do_next_review(self, _checked: bool) -> None:
+        image_id = self._bench.loop.suggestions.next_image()
+        if image_id is None:
+            self._bench.toast.tell("No other image has suggestions to review.")
+        else:
+            self._bench.document.open_image(image_id)
+
+    def do_suggested_image(self, _checked: bool) -> None:
+        self._bench.loop.next_images.go()
+
+    def do_cancel_next_images(self, _checked: bool) -> None:
+        self._bench.loop.next_images.cancel()
+
+    def do_report(self, _checked: bool) -> None:
+        self._bench.labour.ask_report()
 
     # images ------------------------------------------------------------------------------
 

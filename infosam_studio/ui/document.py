@@ -47,7 +47,7 @@ class Document(QObject):
     def reload(self) -> None:
         """Read everything again, as after an import or an undo."""
         self._images = {record.id: record for record in self.project.images()}
-        self._counts = dict(self.project.object_counts())
+        self._counts = dict(self.project.object_counts(suggestions=False))
         self._reload_classes()
         self.images_changed.emit()
         self._reload_objects()
@@ -93,7 +93,7 @@ class Document(QObject):
         return known or ClassRecord(class_id, f"class {class_id}", "#888888")
 
     def count(self, image_id: int) -> int:
-        """How many objects an image has."""
+        """How many objects an image has; suggestions are none before they are accepted."""
         return self._counts.get(image_id, 0)
 
     def job(self, record: ImageRecord) -> ImageJob:
@@ -187,7 +187,7 @@ class Document(QObject):
             self.change_objects(name, delete=object_ids)
 
     def _after_objects(self, image_ids: set[int]) -> None:
-        self._counts = dict(self.project.object_counts())
+        self._counts = dict(self.project.object_counts(suggestions=False))
         if self.current_id in image_ids:
             self._reload_objects()
         for image_id in image_ids:

@@ -97,6 +97,12 @@ class Draft:
                 return step.crop
         return self.base
 
+    def first_crop(self) -> Crop | None:
+        """What the model answered first: its mask, or the one a correction began with."""
+        if self.base is not None:
+            return self.base
+        return next((step.crop for step in self.steps if not step.by_hand), None)
+
     def waiting(self) -> bool:
         """Whether the newest prompt is still unanswered."""
         return self.current is not None and self.current.crop is None

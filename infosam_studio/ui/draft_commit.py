@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from infosam_studio.annotation.effort import FIRST_IOU, first_iou
 from infosam_studio.annotation.model import ObjectRecord
 from infosam_studio.ui import crops
 from infosam_studio.ui.document import Document
 from infosam_studio.ui.draft import Draft
+from infosam_studio.ui.suggestion_rules import accepted_fields, is_suggestion
 
 
 def commit(document: Document, drafts: list[Draft], adapter: str | None) -> list[int]:
@@ -28,12 +31,20 @@ def commit(document: Document, drafts: list[Draft], adapter: str | None) -> list
             "clicks": draft.clicks,
             "seconds": draft.seconds,
         }
+        first = draft.first_crop()
+        if first is not None:
+            # How good the model was by itself: what the effort report shows over time.
+            rle = crops.to_rle(first, image.height, image.width)
+            fields["extra"] = {FIRST_IOU: first_iou(rle, fields["mask"])}
         before = document.objects.get(draft.object_id) if draft.object_id else None
         if before is None:
             added.append(ObjectRecord(id=0, image_id=image.id, **fields))
         else:
             fields["clicks"] += before.clicks
             fields["seconds"] += before.seconds
+            fields["extra"] = {**before.extra, **fields.get("extra", {})}
+            if is_suggestion(before):
+                fields |= accepted_fields(replace(before, extra=fields["extra"]))
             updated[before.id] = fields
     name = _edit_name(document, added, len(updated))
     made = document.change_objects(name, add=added, update=updated, clear_draft=True)

@@ -80,6 +80,8 @@ NAMES = {
     "region": "ph.frame-corners",
     "chart": "ph.chart-line-up",
     "help": "ph.question",
+    "suggest": "ph.magic-wand",
+    "next_best": "ph.compass",
 }
 
 

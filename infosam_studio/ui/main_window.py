@@ -25,6 +25,7 @@ from infosam_studio.ui.bars import fill_menus, make_rail, make_top_bar
 from infosam_studio.ui.commands import Commands
 from infosam_studio.ui.dialogs.confirming import confirm
 from infosam_studio.ui.dialogs.export import ExportChoice
+from infosam_studio.ui.dialogs.guide import GuideDialog
 from infosam_studio.ui.dialogs.shortcuts import ShortcutSheet
 from infosam_studio.ui.exchange import CANCEL, Exchange
 from infosam_studio.ui.model_desk import ModelDesk
@@ -58,6 +59,7 @@ class MainWindow(QMainWindow):
         self._closed = False
         self._dropped: list[Path] = []
         self._commands: Commands | None = None
+        self._guide: GuideDialog | None = None
         self.setWindowTitle(TITLE)
         self.setAcceptDrops(True)
         self.setDockNestingEnabled(True)
@@ -261,6 +263,19 @@ class MainWindow(QMainWindow):
 
     def _do_models(self) -> None:
         self.desk.open()
+
+    def _do_guide(self) -> None:
+        self.show_guide()
+
+    def show_guide(self, page: str = "") -> None:
+        """Open the guide, on ``page`` where one is named; it stays open beside the work."""
+        if self._guide is None:
+            self._guide = GuideDialog(self)
+        if page:
+            self._guide.show_page(page)
+        self._guide.show()
+        self._guide.raise_()
+        self._guide.activateWindow()
 
     def _do_shortcuts(self) -> None:
         sheet = ShortcutSheet(self.actions_, self)

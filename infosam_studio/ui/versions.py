@@ -87,6 +87,12 @@ class Versions(QObject):
             self._set_earlier([])
         return self.in_use
 
+    def before(self) -> str | None:
+        """The version that rolling back would use, None for the base model."""
+        there = {None, *self.names()}
+        found = [name for name in self._earlier() if name in there and name != self.in_use]
+        return found[-1] if found else None
+
     @property
     def can_roll_back(self) -> bool:
         """Whether there is anything to go back to."""

@@ -30,6 +30,7 @@ from infosam_studio.ui.inference_messages import (
     SetCurrent,
     SetRegion,
 )
+from infosam_studio.ui.loop import Loop
 from infosam_studio.ui.options_bar import OptionsBar
 from infosam_studio.ui.panels.card import gain_in_clicks
 from infosam_studio.ui.panels.channels import ChannelsBox
@@ -121,6 +122,7 @@ class Workbench(QObject):
         self.model = str(chosen)
         self.adapting = Adapting(self.document, self.inference, self.model, self)
         self.model_panel = ModelPanel(self.adapting, actions["adapt"], window)
+        self.loop = Loop(self, actions, window)
         self._connect()
         self.model_phase = "loading"
         self.input_size = 0
@@ -174,12 +176,13 @@ class Workbench(QObject):
 
     def right_panels(self) -> tuple[Panel, ...]:
         """The docks on the right, from the top."""
-        panels = (self.objects, self.history, self.classes, self.model_panel)
+        panels = (self.objects, self.loop.panel, self.history, self.classes, self.model_panel)
         return (*panels, self.look, self.labour)
 
     def arrange_tabs(self, window: QMainWindow) -> None:
         """Stack docks that share a place."""
-        window.tabifyDockWidget(self.objects, self.history)
+        window.tabifyDockWidget(self.objects, self.loop.panel)
+        window.tabifyDockWidget(self.loop.panel, self.history)
         window.tabifyDockWidget(self.classes, self.model_panel)
         window.tabifyDockWidget(self.model_panel, self.look)
         window.tabifyDockWidget(self.look, self.labour)
@@ -217,6 +220,7 @@ class Workbench(QObject):
         project = self.document.project
         if not project.read_only and self.document.current_id is not None:
             project.set_setting("last_image", self.document.current_id)
+        self.loop.close()
         self.adapting.close()
         self.inference.close()
         self.showing.close()

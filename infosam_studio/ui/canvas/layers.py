@@ -19,6 +19,7 @@ from infosam_studio.ui.canvas.view import CanvasView
 from infosam_studio.ui.crops import Crop, Rect
 from infosam_studio.ui.document import Document
 from infosam_studio.ui.drafting import Drafting
+from infosam_studio.ui.suggestion_rules import confidence, is_suggestion
 
 DRAFT_KEY = -1
 HOVER_KEY = -2
@@ -26,6 +27,7 @@ STROKE_KEY = -3
 DRAFT_ALPHA = 0.5
 LARGEST_PREVIEW = 2_000_000
 TAKE_IN_MS = 8.0
+GHOST_FILL = 0.35
 
 
 @dataclass
@@ -59,6 +61,8 @@ class CanvasLayers(QObject):
         self._refined: frozenset[int] = frozenset()
         self._stroked: int | None = None
         self._marked: tuple[int, ...] = ()
+        self._draft_hidden = False
+        self._sure_enough = 0.0
         view.overlay.overlay.style = self._style
         view.sketch.overlay.style = self._sketch_style
         self._draft_outline, self._hover_outline = OutlineItem(), OutlineItem()
@@ -150,16 +154,22 @@ class CanvasLayers(QObject):
             return None
         chosen = key in self._document.selected
         alpha = self.look.opacity if self.look.fill else 0.0
+        if is_suggestion(self._document.objects[key]):
+            alpha *= GHOST_FILL
         if chosen:
             alpha = min(1.0, alpha + 0.15) if self.look.fill else 0.2
         if not self.look.outlines:
             return Style(self.color_of(key), alpha)
         sharp = max(1, round(self._view.devicePixelRatioF()))
-        line = (3 if chosen else 2) * sharp
+        ghost = is_suggestion(self._document.objects[key])
+        line = (3 if chosen else 1 if ghost else 2) * sharp
         return Style(self.color_of(key), alpha, line, halo=chosen)
 
     def _visible(self, key: int) -> bool:
         if self.look.hidden or key == self._stroked or key in self._drafting.refined:
+            return False
+        record = self._document.objects.get(key)
+        if record is None or (is_suggestion(record) and confidence(record) < self._sure_enough):
             return False
         selected = self._document.selected
         return not self.look.only_selected or not selected or key in selected
@@ -222,6 +232,8 @@ class CanvasLayers(QObject):
             return Style(self._draft_color(), 0.18)
         if self.look.hidden or (key == DRAFT_KEY and self._stroked == DRAFT_KEY):
             return None
+        if key == DRAFT_KEY and self._draft_hidden:
+            return None
         if key == STROKE_KEY and self._stroked is not None and self._stroked != DRAFT_KEY:
             return Style(self.color_of(self._stroked), DRAFT_ALPHA)
         return Style(self._draft_color(), DRAFT_ALPHA)
@@ -272,9 +284,21 @@ class CanvasLayers(QObject):
     def _style_draft(self) -> None:
         crop = self._draft_crop if self._draft_crop is not None else crops.EMPTY
         self._draft_outline.show_crop(crop, self._draft_color(), width=2.0, halo=True)
-        self._draft_outline.setVisible(not self.look.hidden)
+        self._draft_outline.setVisible(not self.look.hidden and not self._draft_hidden)
         self._view.sketch.restyle(DRAFT_KEY)
         self.changed.emit()
+
+    def set_draft_visible(self, visible: bool) -> None:
+        """Hide the unfinished object's mask while another version's is shown; its marks stay."""
+        if self._draft_hidden == visible:
+            self._draft_hidden = not visible
+            self._style_draft()
+
+    def show_suggestions_from(self, sure: float) -> None:
+        """Suggestions less sure than this are not drawn."""
+        if sure != self._sure_enough:
+            self._sure_enough = sure
+            self.restyle()
 
     def move_mark(self, index: int, position: QPointF) -> None:
         """A prompt point while it is being dragged."""

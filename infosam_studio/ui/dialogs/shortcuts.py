@@ -32,6 +32,7 @@ GESTURES = (
     ("Ctrl+click, Ctrl+Shift+click", "Select one or several objects"),
     ("1 to 9", "Class of the next or the selected objects"),
     ("V (hold)", "Peek below the masks"),
+    ("X (hold)", "See another version's mask for the same prompts"),
     ("Wheel", "Zoom at the pointer"),
     ("Space or middle button and drag", "Pan"),
     ("[ and ], Shift and wheel", "Brush size"),

@@ -16,12 +16,14 @@ from PySide6.QtCore import (
 
 from infosam_studio.annotation.model import ImageRecord
 from infosam_studio.ui.document import Document
+from infosam_studio.ui.next_images import Place
 
 Index = QModelIndex | QPersistentModelIndex
 
 ID_ROLE = int(Qt.ItemDataRole.UserRole)
 RECORD_ROLE = ID_ROLE + 1
 COUNT_ROLE = ID_ROLE + 2
+PLACE_ROLE = ID_ROLE + 3
 
 STATE_TEXT = {
     "untouched": "Not started",
@@ -41,6 +43,7 @@ class ImageModel(QAbstractListModel):
         self._ids: list[int] = []
         self._rows: dict[int, int] = {}
         self._names: dict[int, str] = {}
+        self._places: dict[int, Place] = {}
         document.images_changed.connect(self.reload)
         document.image_changed.connect(self.touch)
         self.reload()
@@ -68,6 +71,12 @@ class ImageModel(QAbstractListModel):
             index = self.index(row)
             self.dataChanged.emit(index, index)
 
+    def show_places(self, places: dict[int, Place]) -> None:
+        """Take over the order in which images should be labelled."""
+        self._places = places
+        if self._ids:
+            self.dataChanged.emit(self.index(0), self.index(len(self._ids) - 1))
+
     def row_of(self, image_id: int) -> int | None:
         """The row of an image."""
         return self._rows.get(image_id)
@@ -90,6 +99,9 @@ class ImageModel(QAbstractListModel):
             return record
         if role == COUNT_ROLE:
             return self._document.count(image_id)
+        if role == PLACE_ROLE:
+            # What is labelled by now has no place among the next ones any more.
+            return None if self._document.count(image_id) else self._places.get(image_id)
         if role == Qt.ItemDataRole.ToolTipRole:
             return self._tip(record)
         if role == Qt.ItemDataRole.AccessibleTextRole:
@@ -100,11 +112,20 @@ class ImageModel(QAbstractListModel):
         if record.problem:
             return f"{record.path}\n{record.problem}"
         lines = [record.path, f"{record.width} × {record.height} px", STATE_TEXT[record.state]]
+        place = self._places.get(record.id)
+        if place is not None and not self._document.count(record.id):
+            lines.append(f"Number {place.place + 1} to label next: {place.reason}")
         if record.split == "val":
             lines.append("Held out for validation")
         if record.excluded:
             lines.append("Left out of training")
         return "\n".join(lines)
+
+
+def _rank(index: Index) -> tuple[int, int]:
+    """Images with a place by it, the others after them in the list's own order."""
+    place = index.data(PLACE_ROLE)
+    return (0, place.place) if place is not None else (1, index.row())
 
 
 def _name(record: ImageRecord) -> str:
@@ -133,7 +154,7 @@ class ImageFilter(QSortFilterProxyModel):
         self.invalidate()
 
     def order_by(self, order: str) -> None:
-        """``name``, ``objects`` (most first) or ``state``."""
+        """``name``, ``objects`` (most first), ``state`` or ``next`` (what to label next)."""
         self._order = order
         self.sort(-1 if order == "name" else 0)
         self.invalidate()
@@ -149,6 +170,8 @@ class ImageFilter(QSortFilterProxyModel):
         return all(word in path for word in self._text.split())
 
     def lessThan(self, left: Index, right: Index) -> bool:
+        if self._order == "next":
+            return _rank(left) < _rank(right)
         if self._order == "objects":
             return bool(left.data(COUNT_ROLE) > right.data(COUNT_ROLE))
         order = list(STATE_TEXT)

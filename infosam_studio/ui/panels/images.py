@@ -26,10 +26,12 @@ from PySide6.QtWidgets import (
 from infosam_studio.annotation.model import ImageRecord
 from infosam_studio.ui import icons
 from infosam_studio.ui.document import Document
+from infosam_studio.ui.next_images import Place
 from infosam_studio.ui.panels.frame import Panel
 from infosam_studio.ui.panels.image_model import (
     COUNT_ROLE,
     ID_ROLE,
+    PLACE_ROLE,
     RECORD_ROLE,
     STATE_TEXT,
     ImageFilter,
@@ -126,6 +128,9 @@ def _second_line(index: QModelIndex | QPersistentModelIndex) -> str:
     if record.problem:
         return "Cannot be read"
     count = index.data(COUNT_ROLE)
+    place = index.data(PLACE_ROLE)
+    if place is not None and not count:
+        return f"{place.place + 1}. {place.reason}"
     parts = []
     if count:
         parts.append("1 object" if count == 1 else f"{count} objects")
@@ -151,11 +156,12 @@ class ImagesPanel(Panel):
     """The left dock."""
 
     state_wanted = Signal(object, str)
+    places_wanted = Signal()
 
     def __init__(self, document: Document, thumbnails: Thumbnails, parent: QWidget) -> None:
         super().__init__("images", "Images", parent)
         self._document = document
-        self._filtering = False
+        self._filtering = self._has_places = False
         self.model = ImageModel(document, self)
         self.filter = ImageFilter(self)
         self.filter.setSourceModel(self.model)
@@ -207,6 +213,7 @@ class ImagesPanel(Panel):
             ("Order by name", "name"),
             ("Order by objects", "objects"),
             ("Order by state", "state"),
+            ("Order by what to label next", "next"),
         ):
             action = orders.addAction(text)
             action.setCheckable(True)
@@ -240,6 +247,14 @@ class ImagesPanel(Panel):
     @Slot(QAction)
     def _order_chosen(self, action: QAction) -> None:
         self.filter.order_by(action.data())
+        if action.data() == "next" and not self._has_places:
+            self.places_wanted.emit()
+
+    def show_places(self, places: dict[int, Place]) -> None:
+        """Take over what to label next, with the reasons."""
+        self._has_places = bool(places)
+        self.model.show_places(places)
+        self.filter.invalidate()
 
     @Slot()
     def _recount(self) -> None:

@@ -96,7 +96,7 @@ class LabourPanel(Panel):
         self.column.addWidget(self._note)
         self.report = QPushButton("Export report…")
         self.report.setToolTip("Clicks, seconds and first masks over time, as a page or a picture")
-        self.report.clicked.connect(self._export)
+        self.report.clicked.connect(self.ask_report)
         self.column.addWidget(self.report)
         self.column.addStretch(1)
         document.history_changed.connect(self._reload)
@@ -144,7 +144,8 @@ class LabourPanel(Panel):
         return progress_of(name, len(images), finished, project.objects())
 
     @Slot()
-    def _export(self) -> None:
+    def ask_report(self) -> None:
+        """Ask where to write the report, and write it."""
         start = self._document.project.folder / "exports" / "progress.html"
         path, chosen = QFileDialog.getSaveFileName(
             self, "Export report", str(start), "Page (*.html);;Picture (*.png)"

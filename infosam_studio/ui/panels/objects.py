@@ -23,6 +23,7 @@ from infosam_studio.annotation.model import ObjectRecord
 from infosam_studio.ui import icons
 from infosam_studio.ui.document import Document
 from infosam_studio.ui.panels.frame import Panel, empty_hint
+from infosam_studio.ui.suggestions import confidence, is_suggestion
 
 ID_ROLE = int(Qt.ItemDataRole.UserRole)
 Index = QModelIndex | QPersistentModelIndex
@@ -62,7 +63,8 @@ class ObjectModel(QAbstractListModel):
         kind = self._document.class_of(record.class_id)
         if role == Qt.ItemDataRole.DisplayRole:
             number = len(self._records) - index.row()
-            return f"{kind.name} {number}"
+            name = f"{kind.name} {number}"
+            return f"{name}  ·  suggested, {_sure(record)} %" if is_suggestion(record) else name
         if role == Qt.ItemDataRole.DecorationRole:
             return icons.swatch(kind.color)
         if role == Qt.ItemDataRole.ToolTipRole:
@@ -72,8 +74,14 @@ class ObjectModel(QAbstractListModel):
         return None
 
 
+def _sure(record: ObjectRecord) -> int:
+    return round(100 * confidence(record))
+
+
 def _tip(record: ObjectRecord) -> str:
     lines = [f"{masks.area(record.mask):,} px"]
+    if is_suggestion(record):
+        lines.append(f"Suggested, {_sure(record)} % sure. Enter accepts, R corrects, Del dismisses")
     if record.clicks:
         clicks = "1 click" if record.clicks == 1 else f"{record.clicks} clicks"
         lines.append(f"{clicks}, {record.seconds:.0f} s")
