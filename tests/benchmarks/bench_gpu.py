@@ -92,7 +92,7 @@ def adapt(model: str, speed: str, device: str, minutes: float) -> dict[str, Any]
         options = AdaptOptions(
             folder, model=str(weights), speed=speed, device=device, minutes=minutes, gate=False
         )
-        return dict(run_adapt(options, lambda _event: None))
+        return run_adapt(options).to_json()
 
 
 def adaptations(device: str, minutes: float) -> list[dict[str, Any]]:
