@@ -11,10 +11,8 @@ from infosam_studio.errors import StudioError
 
 if TYPE_CHECKING:
     from infosam_studio.adaptation.evaluation import EvaluateOptions
-    from infosam_studio.annotation.model import ImageRecord, ObjectRecord
+    from infosam_studio.annotation.model import ImageRecord
     from infosam_studio.annotation.project import Project
-    from infosam_studio.segmentation.everything import EverythingOptions
-    from infosam_studio.segmentation.predictor import Predictor
 
 EVALUATION_KEYS = (
     "model",
@@ -49,13 +47,19 @@ def _add_evaluate(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def _add_segment(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
-        "segment", help="everything on every unlabelled image, as suggestions to review"
+        "segment",
+        help="objects like the accepted ones on every unlabelled image, as suggestions to review",
     )
     parser.add_argument("project", metavar="PROJECT", type=Path)
     parser.add_argument("--model", metavar="M", help="a model's name or file")
     parser.add_argument("--adapter", metavar="N", help="default: the one in use; none: the base")
     parser.add_argument("--points", metavar="N", type=_positive, default=24, help="a side")
-    parser.add_argument("--min-score", metavar="S", type=float, default=0.7)
+    parser.add_argument(
+        "--everything",
+        action="store_true",
+        help="whatever there is, also where accepted objects could be the example",
+    )
+    parser.add_argument("--min-score", metavar="S", type=float, help="default: 0.5, on a grid 0.7")
     parser.add_argument("--max-images", metavar="N", type=_positive)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.set_defaults(handler=run_segment)
@@ -93,23 +97,31 @@ def run_segment(args: argparse.Namespace) -> dict[str, Any]:
     from infosam_studio.annotation.project import Project
     from infosam_studio.console import progress_bar
     from infosam_studio.segmentation.everything import EverythingOptions
+    from infosam_studio.segmentation.project_suggestions import ProjectSuggester
 
     started = time.monotonic()
-    options = EverythingOptions(points_per_side=args.points, min_score=args.min_score)
+    options = EverythingOptions(points_per_side=args.points)
     with Project.open(args.project) as project:
         images = unlabelled(project)[: args.max_images]
         if not images:
             raise StudioError("Every image has labels already, so there is nothing to suggest.")
         folder = resolve_adapter(project, args.adapter)
         predictor = open_predictor(project, args.model, folder, device=args.device)
-        single = is_single_mask(folder)
-        class_id = _usual_class(project)
+        suggester = ProjectSuggester(
+            project,
+            predictor,
+            single_mask=is_single_mask(folder),
+            class_id=_usual_class(project),
+            options=options,
+            grid=args.everything,
+            min_score=args.min_score,
+        )
         found, failed = 0, []
         with progress_bar("Segmenting") as bar:
             for number, image in enumerate(images):
                 bar(number, len(images))
                 try:
-                    found += _suggest(project, predictor, image, class_id, options, single)
+                    found += suggester.add(image)
                 except StudioError as error:
                     failed.append({"image": image.path, "reason": str(error)})
         if len(failed) == len(images):
@@ -120,6 +132,7 @@ def run_segment(args: argparse.Namespace) -> dict[str, Any]:
         "adapter": predictor.adapter_name,
         "images": len(images) - len(failed),
         "suggestions": found,
+        "like_accepted": suggester.knowledge is not None,
         "failed": failed,
         "seconds": round(time.monotonic() - started, 3),
     }
@@ -142,39 +155,3 @@ def _usual_class(project: Project) -> int:
     if not classes:
         return project.add_class("object").id
     return max(classes, key=lambda c: (counts.get(c.id, 0), -c.id)).id
-
-
-def _suggest(
-    project: Project,
-    predictor: Predictor,
-    image: ImageRecord,
-    class_id: int,
-    options: EverythingOptions,
-    single_mask: bool,
-) -> int:
-    """Put an image's suggestions into the project in place of earlier ones, as one edit."""
-    from infosam_studio.annotation.model import ObjectRecord, Prompts
-    from infosam_studio.segmentation.everything import everything
-    from infosam_studio.segmentation.prompts import ImageIdentity
-
-    identity = ImageIdentity(image.sha256, image.page, image.view)
-    embedding = predictor.cached(identity)
-    if embedding is None:
-        embedding = predictor.encode(project.read_view(image), identity)
-    proposals = everything(predictor, embedding, options=options, single_mask=single_mask)
-    records: list[ObjectRecord] = [
-        ObjectRecord(
-            id=0,
-            image_id=image.id,
-            class_id=class_id,
-            mask=found.mask,
-            prompts=Prompts(points=((*found.point, 1),)),
-            adapter=predictor.adapter_name,
-            source="suggestion",
-            extra={"score": round(found.score, 4)},
-        )
-        for found in proposals
-    ]
-    earlier = [o.id for o in project.objects(image.id) if o.source == "suggestion"]
-    project.change_objects(f"Suggest masks on {image.path}", add=records, delete=earlier)
-    return len(records)

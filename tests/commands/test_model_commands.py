@@ -142,6 +142,20 @@ def test_segment(capsys: pytest.CaptureFixture[str], project: Path) -> None:
         assert len(again) == len(found)
 
 
+def test_segment_follows_the_accepted_objects_unless_told_otherwise(
+    capsys: pytest.CaptureFixture[str], project: Path
+) -> None:
+    like = call(capsys, "segment", project, "--min-score", 0.0)
+    assert like["like_accepted"] is True
+    with Project.open(project, read_only=True) as opened:
+        found = [o for o in opened.objects() if o.source == "suggestion"]
+        labels = [o for o in opened.objects() if o.source != "suggestion"]
+        assert {o.class_id for o in found} <= {o.class_id for o in labels}
+        assert all(0 <= o.extra["score"] <= 1 for o in found)
+    grid = call(capsys, "segment", project, "--everything", "--points", 4, "--min-score", 0.3)
+    assert grid["like_accepted"] is False
+
+
 def test_models(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     rows = call(capsys, "models")["models"]
     assert isinstance(rows, list)
