@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infosam_studio.annotation.masks import Polygon
+from infosam_studio.interchange.reports import counted
 
 Points = NDArray[np.float64]
 
@@ -78,7 +79,7 @@ def parse_pairs(values: Any) -> Points:
 def checked(points: Points, least: int = 3) -> Points:
     """The points as they are; raises `BadPolygon` where they are too few, NaN or absurd."""
     if len(points) < least:
-        raise BadPolygon(f"an outline has {len(points)} points")
+        raise BadPolygon(f"an outline has only {counted(len(points), 'point')}")
     if not np.isfinite(points).all():
         raise BadPolygon("a coordinate is not a number")
     if np.abs(points).max() > MAX_COORDINATE:

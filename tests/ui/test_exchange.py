@@ -167,7 +167,7 @@ def test_export_options_follow_the_format(qtbot: Any, window: MainWindow, tmp_pa
     (tmp_path / "there.json").write_text("{}")
     dialog.target.setText(str(tmp_path / "there.json"))
     assert "already" in dialog._problem.text()
-    assert dialog.overwrite.isEnabled()
+    assert dialog.overwrite.isVisibleTo(dialog)
 
 
 def test_images_dropped_on_a_project_come_in(

@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
 from infosam_studio.interchange.exporting import DEFAULT_EXPORT, ExportOptions
 from infosam_studio.interchange.formats import EXPORT_FORMATS, FILE_FORMATS
 from infosam_studio.ui.dialogs.export_options import ExportForm
+from infosam_studio.ui.dialogs.plain_buttons import plain_buttons
 
 # What each format is for, and what its file or folder is called by default.
 FORMATS = {
@@ -74,6 +75,7 @@ class ExportDialog(QDialog):
         self._problem = QLabel("")
         self._problem.setProperty("role", "bad")
         self._problem.setWordWrap(True)
+        self._problem.hide()
         self._lay_out()
         self.formats.currentItemChanged.connect(self._format_changed)
         self.target.textChanged.connect(self._target_changed)
@@ -94,6 +96,7 @@ class ExportDialog(QDialog):
         sides.addWidget(self.formats, 5)
         sides.addWidget(self.form, 4)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        plain_buttons(buttons)
         self.export_button = buttons.addButton("Export", QDialogButtonBox.ButtonRole.AcceptRole)
         self.export_button.setProperty("kind", "primary")
         buttons.accepted.connect(self.accept)
@@ -122,10 +125,14 @@ class ExportDialog(QDialog):
         """Say at once where something would be overwritten."""
         occupied = _occupied(self._place())
         self.form.show_occupied(occupied)
-        many = "a file" if self.format in FILE_FORMATS else "files"
-        self._problem.setText(f"There is {many} at that place already." if occupied else "")
-        if occupied and self.format not in FILE_FORMATS:
-            self._problem.setText("There are files in that folder already; others stay.")
+        text = "There is a file at that place already."
+        if self.format not in FILE_FORMATS:
+            text = "There are files in that folder already; those of other names stay."
+        self._complain(text if occupied else "")
+
+    def _complain(self, text: str) -> None:
+        self._problem.setText(text)
+        self._problem.setVisible(bool(text))
 
     def _place(self) -> Path:
         return Path(self.target.text().strip())
@@ -149,10 +156,10 @@ class ExportDialog(QDialog):
         """Refuse what cannot work before the dialog closes."""
         target = self._place()
         if not target.is_absolute():
-            self._problem.setText("Give the whole path, or use Browse.")
+            self._complain("Give the whole path, or use Browse.")
         elif not self.overwrite.isChecked() and _occupied(target):
             self.form.show_occupied(True)
-            self._problem.setText(f"{target.name} exists already. Tick the box to replace it.")
+            self._complain(f"{target.name} exists already. Tick the box to replace it.")
         else:
             super().accept()
 

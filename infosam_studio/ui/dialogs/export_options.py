@@ -92,7 +92,7 @@ class ExportForm(QWidget):
 
     def show_occupied(self, occupied: bool) -> None:
         """Offer to replace only where there is something."""
-        self.overwrite.setEnabled(occupied)
+        self.overwrite.setVisible(occupied)
         if not occupied:
             self.overwrite.setChecked(False)
 

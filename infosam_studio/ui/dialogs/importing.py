@@ -31,6 +31,7 @@ from infosam_studio.interchange.importing import DEFAULT_IMPORT, ImportOptions, 
 from infosam_studio.interchange.registry import importer
 from infosam_studio.interchange.reports import counted
 from infosam_studio.ui.dialogs.class_table import ClassTable
+from infosam_studio.ui.dialogs.plain_buttons import plain_buttons
 from infosam_studio.ui.dialogs.problem_list import ProblemList
 from infosam_studio.ui.workers_images import Done, TaskThread
 
@@ -80,7 +81,8 @@ class ImportDialog(QDialog):
         self._connect()
         self._show_format()
         self._say("Choose the file or the folder that holds the labels.")
-        self.resize(620, 520)
+        self.classes.show_classes({})
+        self.resize(640, 560)
         if source is not None:
             self.source.setText(str(source))
 
@@ -103,6 +105,7 @@ class ImportDialog(QDialog):
         self.classes = ClassTable([c.name for c in self._project.classes()])
         self.problems = ProblemList()
         self._buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        plain_buttons(self._buttons)
         self.start = self._buttons.addButton("Import", QDialogButtonBox.ButtonRole.AcceptRole)
         self.start.setProperty("kind", "primary")
         self.start.setEnabled(False)
@@ -112,6 +115,7 @@ class ImportDialog(QDialog):
         file.clicked.connect(self._choose_file)
         folder.clicked.connect(self._choose_folder)
         row = QHBoxLayout()
+        row.setSpacing(6)
         row.addWidget(self.source, 1)
         row.addWidget(file)
         row.addWidget(folder)
@@ -122,7 +126,7 @@ class ImportDialog(QDialog):
         self.form.addRow("Format", self.formats)
         self.form.addRow("Values are", self.meaning)
         self.form.addRow("", self.components)
-        self.form.addRow("Labelled images", self.conflict)
+        self.form.addRow("If labelled already", self.conflict)
         self.form.addRow("", self.complete)
         column = QVBoxLayout(self)
         column.setContentsMargins(18, 18, 18, 14)
@@ -132,7 +136,7 @@ class ImportDialog(QDialog):
         column.addWidget(self.progress)
         column.addWidget(self.classes, 1)
         column.addWidget(self.problems)
-        column.addStretch(0)
+        column.addStretch(0)  # takes the room while there is no table
         column.addWidget(self._buttons)
 
     def _connect(self) -> None:

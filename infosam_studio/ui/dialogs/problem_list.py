@@ -22,7 +22,7 @@ class ProblemList(QWidget):
         self.toggle.setCheckable(True)
         self.list = QListWidget()
         self.list.setAccessibleName("Items that cannot be read")
-        self.list.setMaximumHeight(150)
+        self.list.setFixedHeight(104)
         self.list.setWordWrap(True)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtGui import QColor, QPixmap
+from PySide6.QtGui import QColor, QPainter, QPixmap
 from PySide6.QtWidgets import QCheckBox, QColorDialog, QGridLayout, QToolButton, QWidget
 
 from infosam_studio.annotation.view_settings import MIX_COLORS
@@ -58,7 +58,10 @@ class ChannelMix(QWidget):
         if self._colors[row] != color:
             self._colors[row] = color
             pixmap = QPixmap(28, 14)
-            pixmap.fill(QColor(color))
+            pixmap.fill(QColor(128, 128, 128))  # an edge, so that white shows on white
+            painter = QPainter(pixmap)
+            painter.fillRect(pixmap.rect().adjusted(1, 1, -1, -1), QColor(color))
+            painter.end()
             self.buttons[row].setIcon(pixmap)
 
     @Slot()

@@ -39,7 +39,7 @@ SHOWN = (
 WINDOWS = (
     ("auto", "Automatic"),
     ("percentiles", "Percentiles"),
-    ("values", "From one value to another"),
+    ("values", "Values"),
 )
 BLACK = "None"
 
@@ -324,7 +324,6 @@ def _fill(box: QComboBox, names: list[str]) -> None:
 def _number(name: str) -> QDoubleSpinBox:
     box = QDoubleSpinBox()
     box.setAccessibleName(name)
-    box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
     box.setKeyboardTracking(False)
     box.setMinimumWidth(60)
     return box
