@@ -89,7 +89,7 @@ def run_measure(_args: argparse.Namespace) -> dict[str, Any]:
     advice = measured.advice()
     busy = BUSY if measured.busy else ""
     return {
-        "summary": f"{advice.reason} Adaptation: {advice.adaptation}.{busy}",
+        "summary": f"{advice.reason} Adaptation: {measured.adaptation(advice.model)}.{busy}",
         "device": measured.device,
         "busy": measured.busy,
         "model": advice.model,
@@ -101,6 +101,7 @@ def run_measure(_args: argparse.Namespace) -> dict[str, Any]:
                 "name": name,
                 "encode_s": round(speed.encode_s, 3),
                 "click_ms": round(1000 * speed.click_s, 1),
+                "adaptation": measured.adaptation(name),
             }
             for name, speed in measured.speeds.items()
         ],

@@ -181,10 +181,13 @@ def propose(
     suited = [name for name in RANKING if _suits(name, speeds, memory_bytes)] or ["starter"]
     model = suited[0]
     now = next((name for name in suited if name in present), "starter")
-    quick = torch.device(device).type == "cuda" or (
-        now in speeds and speeds[now].encode_s <= FULL_ENCODE_S
-    )
-    return Advice(model, now, "full" if quick else "instant", _reason(model, speeds))
+    return Advice(model, now, adaptation_of(now, speeds, device), _reason(model, speeds))
+
+
+def adaptation_of(model: str, speeds: Mapping[str, Speed], device: str = "cpu") -> str:
+    """The speed of adaptation that goes with a model here: "full" or "instant"."""
+    quick = model in speeds and speeds[model].encode_s <= FULL_ENCODE_S
+    return "full" if quick or torch.device(device).type == "cuda" else "instant"
 
 
 def _suits(name: str, speeds: Mapping[str, Speed], memory_bytes: int) -> bool:

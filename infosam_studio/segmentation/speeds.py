@@ -49,6 +49,10 @@ class Measured:
         """The speed of any model of that architecture."""
         return self.speeds.get(KINDS.get(architecture, ""))
 
+    def adaptation(self, model: str) -> str:
+        """The speed of adaptation that goes with a model here."""
+        return advice.adaptation_of(model, self.speeds, self.device)
+
     def advice(self) -> Advice:
         """The proposal for the models that are present now."""
         present = [name for name, info in registry().items() if info.path is not None]

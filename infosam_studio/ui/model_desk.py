@@ -126,7 +126,7 @@ class ModelDesk(QObject):
         self._proposal = proposal
         if proposal.model == self.in_use:
             return
-        text = f"{proposal.model} suits this machine. {proposal.reason}"
+        text = f"{proposal.model} suits this machine: about {proposal.text}."
         if self._bench is None:
             self.proposed.emit(text)
             return

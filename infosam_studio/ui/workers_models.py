@@ -45,12 +45,19 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class Proposal:
-    """`advice.Advice` as the window shows it."""
+    """The model that suits this machine, the speed of adaptation with it, seconds it takes."""
 
     model: str
-    now: str
     adaptation: str
-    reason: str
+    encode_s: float
+    click_s: float
+
+    @property
+    def text(self) -> str:
+        """How quick it is, for the user."""
+        return (
+            f"{seconds_text(self.encode_s)} for an image, {seconds_text(self.click_s)} for a click"
+        )
 
 
 @dataclass(frozen=True)
@@ -79,9 +86,20 @@ def list_models() -> Listing:
     free = shutil.disk_usage(existing).free
     if measured is None:
         return Listing(rows, folder, free)
-    advice = measured.advice()
-    proposal = Proposal(advice.model, advice.now, advice.adaptation, advice.reason)
-    return Listing(rows, folder, free, measured.date, proposal)
+    return Listing(rows, folder, free, measured.date, _proposal(measured))
+
+
+def _proposal(measured: Measured) -> Proposal | None:
+    model = measured.advice().model
+    speed = measured.speeds.get(model)
+    if speed is None:
+        return None
+    return Proposal(model, measured.adaptation(model), speed.encode_s, speed.click_s)
+
+
+def seconds_text(value: float) -> str:
+    """A duration for people."""
+    return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.1f} s"
 
 
 def _row(entry: Entry, measured: Measured | None) -> ModelRow:

@@ -24,7 +24,7 @@ from infosam_studio.ui.main_window import MainWindow
 from infosam_studio.ui.model_desk import SPEED
 from infosam_studio.ui.models import TOLD
 from infosam_studio.ui.workers_inference import make_predictor
-from tests.ui.conftest import WAIT_MS, click, open_project, wait_mask, wait_ready
+from tests.ui.conftest import WAIT_MS, click, open_project, wait_ready
 
 
 class Server(ThreadingHTTPServer):
@@ -211,7 +211,7 @@ def test_a_file_of_ones_own(
     qtbot.waitUntil(lambda: manager.list.count() == 6, timeout=WAIT_MS)
     manager.choose("My_cells_v2")
     assert "Recognised as mobile_sam" in manager.details.note.text()
-    assert manager.details._values["File"].text() == str(own)
+    assert manager.details._values["File"].toolTip() == str(own)
     press(manager.details.remove_button)
     qtbot.waitUntil(lambda: manager.list.count() == 5, timeout=WAIT_MS)
     assert own.is_file()
@@ -227,17 +227,23 @@ def test_switching_keeps_objects_prompts_and_the_unfinished_object(
     bench.drafting.accept()
     click(qtbot, bench, 180, 90)
     objects = list(bench.document.objects)
-    points = bench.drafting.draft.prompt.points if bench.drafting.draft else None
+    assert bench.drafting.draft is not None
+    assert bench.drafting.draft.current is not None
+    points = bench.drafting.draft.current.points
     manager = opened(qtbot, window)
     manager.choose("small")
     assert manager.details.use_button.text() == "Use in this project"
-    with qtbot.waitSignal(bench.model_ready, timeout=WAIT_MS):
+    # The unfinished object gets a mask of the new model.
+    with (
+        qtbot.waitSignal(bench.mask_shown, timeout=WAIT_MS),
+        qtbot.waitSignal(bench.model_ready, timeout=WAIT_MS),
+    ):
         press(manager.details.use_button)
     wait_ready(qtbot, bench)
-    wait_mask(qtbot, bench)
     assert list(bench.document.objects) == objects
     assert bench.drafting.draft is not None
-    assert bench.drafting.draft.prompt.points == points
+    assert bench.drafting.draft.current is not None
+    assert bench.drafting.draft.current.points == points
     assert bench.input_size == 1024
     assert bench.document.project.setting("model") == "small"
     assert "in use" in told(manager, 5)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import (
-    QFormLayout,
+    QFrame,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QProgressBar,
@@ -15,7 +16,7 @@ from PySide6.QtWidgets import (
 
 from infosam_studio.ui.dialogs.guide import CARD, GuideText, pages
 from infosam_studio.ui.models import Fetching, Models
-from infosam_studio.ui.workers_models import ModelRow
+from infosam_studio.ui.workers_models import ModelRow, seconds_text
 
 STATES = {
     "ready": "ready",
@@ -29,6 +30,7 @@ PHASES = {
     "paused": "paused",
     "failed": "download failed",
 }
+LONGEST_PATH = 76
 FIELDS = ("State", "Speed here", "Licence", "Architecture", "File", "SHA-256")
 
 
@@ -60,6 +62,7 @@ class ModelDetails(QWidget):
         self.card = GuideText()
         self.card.setOpenExternalLinks(True)
         self.card.setMinimumHeight(220)
+        self.card.setFrameShape(QFrame.Shape.NoFrame)
         self._lay_out()
         models.changed.connect(self._show)
 
@@ -76,16 +79,18 @@ class ModelDetails(QWidget):
         column.setSpacing(10)
         column.addWidget(self.title)
         column.addWidget(self._about)
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        for name, value in self._values.items():
+        grid = QGridLayout()
+        grid.setColumnStretch(1, 1)
+        grid.setHorizontalSpacing(18)
+        for line, (name, value) in enumerate(self._values.items()):
             label = QLabel(name)
             label.setProperty("role", "muted")
-            label.setMinimumWidth(90)
-            value.setWordWrap(True)
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            form.addRow(label, value)
-        column.addLayout(form)
+            # A long path must not widen the window.
+            value.setMinimumWidth(60)
+            grid.addWidget(label, line, 0)
+            grid.addWidget(value, line, 1)
+        column.addLayout(grid)
         for widget in (self.progress, self.progress_text, self.note):
             column.addWidget(widget)
         row = QHBoxLayout()
@@ -134,11 +139,12 @@ class ModelDetails(QWidget):
             "Speed here": self._speed(row),
             "Licence": row.licence or "not stated",
             "Architecture": row.architecture,
-            "File": str(row.path or "–"),
+            "File": _shortened(str(row.path or "–")),
             "SHA-256": row.sha256,
         }
         for name, text in texts.items():
             self._values[name].setText(text)
+        self._values["File"].setToolTip(str(row.path or ""))
         self._values["SHA-256"].setText(f"{row.sha256[:16]}…" if row.sha256 else "–")
         self._values["SHA-256"].setToolTip(row.sha256)
         self._show_progress(row, fetching)
@@ -150,7 +156,8 @@ class ModelDetails(QWidget):
             return "measuring…" if self._models.measuring else "not measured"
         listing = self._models.listing
         date = f" (measured {listing.measured})" if listing and listing.measured else ""
-        return f"{_seconds(row.encode_s)} for an image, {_seconds(row.click_s)} for a click{date}"
+        encode, click = seconds_text(row.encode_s), seconds_text(row.click_s)
+        return f"{encode} for an image, {click} for a click{date}"
 
     def _show_progress(self, row: ModelRow, fetching: Fetching | None) -> None:
         done = fetching.done if fetching is not None else row.partial_bytes
@@ -237,6 +244,10 @@ def size_text(count: int) -> str:
     return f"{count / 10**6:.0f} MB"
 
 
+def _shortened(path: str) -> str:
+    return path if len(path) <= LONGEST_PATH else f"{path[:16]}…{path[16 - LONGEST_PATH :]}"
+
+
 def _progress_text(done: int, total: int, fetching: Fetching | None) -> str:
     text = f"{size_text(done)} of {size_text(total)}"
     if fetching is None or fetching.phase != "running":
@@ -246,7 +257,3 @@ def _progress_text(done: int, total: int, fetching: Fetching | None) -> str:
         minutes = fetching.seconds_left / 60
         text += f", {minutes:.0f} min left" if minutes >= 2 else f", {60 * minutes:.0f} s left"
     return text
-
-
-def _seconds(value: float) -> str:
-    return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.1f} s"

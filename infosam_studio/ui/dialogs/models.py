@@ -203,7 +203,7 @@ class AdviceStrip(QFrame):
             self.button.setVisible(not useless)
             self.text.setText(
                 f"Suits this machine: <b>{proposal.model}</b>, {proposal.adaptation} adaptation. "
-                f"{proposal.reason}"
+                f"It takes about {proposal.text}."
             )
 
     @Slot()
