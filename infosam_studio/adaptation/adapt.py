@@ -14,6 +14,7 @@ from typing import Final
 
 from infosam_studio.adaptation.adapters import Student, make_student
 from infosam_studio.adaptation.budget import Clock
+from infosam_studio.adaptation.close_up import count_images, with_regions
 from infosam_studio.adaptation.encoders import split_encoder, stoppable
 from infosam_studio.adaptation.features import FeatureStore
 from infosam_studio.adaptation.fit import Fitted, Loop, ResumeFile, Validator, fingerprint
@@ -142,6 +143,8 @@ class _Run:
         # The app's own precision, so that embeddings are shared; the paper's recipe has fp32.
         precision = "fp32" if options.recipe == "paper" else "auto"
         self.predictor = Predictor(model, device=self.device, disk=disk, precision=precision)
+        if options.recipe != "paper":  # one mask per image, as the paper has it
+            data = with_regions(data, int(model.sam.image_encoder.img_size))
         self.plan = self._make_plan(data)
         self._announce(data)
         # Recipe paper trains a fixed number of steps, so it chooses nothing.
@@ -215,9 +218,9 @@ class _Run:
                     "device": str(self.device),
                     "seed": options.seed,
                     "threads": self.threads,
-                    "train_images": len(data.images_of(data.train)),
+                    "train_images": count_images(data.train),
                     "train_objects": len(data.train),
-                    "val_images": len(data.images_of(data.validation)),
+                    "val_images": count_images(data.validation),
                     "val_objects": len(data.validation),
                     "budget": self.clock.seconds,
                     "unproven": data.unproven is not None,
@@ -403,7 +406,7 @@ class _Run:
             steps=fitted.steps,
             seconds=self.clock.spent(),
             peak_memory_mb=peak_memory_mb(self.device),
-            train_images=len(data.images_of(data.train)),
+            train_images=count_images(data.train),
             train_objects=len(data.train),
             val_objects=len(data.validation),
             notes={

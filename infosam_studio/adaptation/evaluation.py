@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from infosam_studio.adaptation.close_up import with_regions
 from infosam_studio.adaptation.gate import ObjectScore, summary
 from infosam_studio.adaptation.metrics import (
     PAPER_THRESHOLDS,
@@ -69,7 +70,7 @@ def evaluate_objects(
 
     Args:
         predictor: base model or version under test.
-        images: the images of the samples.
+        images: the images and regions of the samples.
         samples: objects to test; use :func:`evaluation_objects` to choose them.
         clicks: K, the number of clicks per object.
         single_mask: one mask at the first click too (recipe ``paper``).
@@ -78,12 +79,12 @@ def evaluate_objects(
     by_image = {image.id: image for image in images}
     groups: dict[int, list[Sample]] = {}
     for sample in samples:
-        groups.setdefault(sample.image_id, []).append(sample)
+        groups.setdefault(sample.frame_id, []).append(sample)
     scores: list[ObjectScore] = []
     listening = _Listening(predictor, check)
-    for image_id, group in groups.items():
+    for frame_id, group in groups.items():
         check()
-        image = by_image[image_id]
+        image = by_image[frame_id]
         embedding = predictor.cached(image.identity)
         if embedding is None:
             embedding = predictor.encode(image.read(), image.identity, cancelled=listening.stop)
@@ -168,6 +169,7 @@ def evaluate_project(
         data = check_files(_chosen_split(project, options))
         folder = resolve_adapter(project, options.adapter)
         predictor = open_predictor(project, options.model, folder, device=options.device)
+    data = with_regions(data, int(predictor.sam.image_encoder.img_size))
     samples, too_small, _ = evaluation_objects(_shuffled(data.validation, options.seed), None)
     samples = samples[: options.max_objects]
     if not samples:

@@ -25,7 +25,7 @@ from infosam_studio.segmentation.predictor import Predictor
 DEFAULT_BYTES: Final = 2 * 2**30
 
 Key = tuple[int, int]
-"""(image id, view)."""
+"""(image or region, view)."""
 
 
 class FeatureStore:

@@ -39,8 +39,8 @@ class Validator:
 
     def __init__(self, trainer: Trainer, samples: Sequence[Sample]) -> None:
         self.trainer = trainer
-        # Objects of one image follow each other, so every embedding is made once.
-        self.samples = sorted(samples, key=lambda sample: sample.image_id)
+        # Objects of one image or region follow each other, so every embedding is made once.
+        self.samples = sorted(samples, key=lambda sample: (sample.image_id, sample.frame_id))
 
     def score(self) -> Score:
         """The student's score now."""
@@ -48,8 +48,8 @@ class Validator:
         for start in range(0, len(self.samples), VALIDATION_BATCH):
             part = self.samples[start : start + VALIDATION_BATCH]
             with torch.no_grad():
-                made = {s.image_id: trainer.store.student((s.image_id, 0)) for s in part}
-                features = torch.cat([made[sample.image_id] for sample in part])
+                made = {s.frame_id: trainer.store.student((s.frame_id, 0)) for s in part}
+                features = torch.cat([made[sample.frame_id] for sample in part])
                 targets = [trainer.targets.get(sample, 0) for sample in part]
                 rolled = trainer.roller.run(
                     trainer.student.decoder, features, targets, rounds=VALIDATION_ROUNDS

@@ -72,7 +72,7 @@ class Judge:
         objects = self.objects
         if self.clock.seconds is None or len(objects) < 2:
             return objects
-        image = self.data.images[objects[0].image_id]
+        image = self.data.images[objects[0].frame_id]
         if self.predictor.cached(image.identity) is None:
             self.predictor.encode(image.read(), image.identity, cancelled=self.clock.asked_to_stop)
         self.objects = objects[:1]

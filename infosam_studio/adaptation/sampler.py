@@ -23,8 +23,8 @@ class Item:
 
     @property
     def key(self) -> tuple[int, int]:
-        """(image id, view), the key of its embedding."""
-        return self.sample.image_id, self.view
+        """(image or region, view), the key of its embedding."""
+        return self.sample.frame_id, self.view
 
 
 class Sampler:

@@ -27,7 +27,7 @@ from infosam_studio.annotation.images import (
 from infosam_studio.annotation.masks import Rle
 from infosam_studio.annotation.model import ImageRecord, ObjectRecord
 from infosam_studio.errors import StudioError
-from infosam_studio.segmentation.prompts import ImageIdentity
+from infosam_studio.segmentation.prompts import ImageIdentity, Region
 
 # Objects under this many pixels are not evaluated (design.md §6); they still train.
 SMALLEST_EVALUATED: Final = 20
@@ -36,7 +36,10 @@ HELD_OUT_SHARE: Final = 0.25
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One image of the project with what identifies its pixels."""
+    """One image of the project, or a region of it, with what identifies its pixels.
+
+    A region has an id and a size of its own; ``region`` is (x0, y0, x1, y1) in the image.
+    """
 
     id: int
     path: Path
@@ -45,11 +48,18 @@ class LabelledImage:
     settings: ViewSettings
     height: int
     width: int
+    region: Region | None = None
 
     @property
     def identity(self) -> ImageIdentity:
-        """The key under which its embeddings are cached, the same as in the app."""
-        return ImageIdentity(self.sha256, self.settings.page, self.settings.key())
+        """The key under which its embeddings are cached, the same as in the app.
+
+        A region is encoded like an image of its own: its pixels are read and nothing else.
+        """
+        view = self.settings.key()
+        if self.region is not None:
+            view += "|{},{},{},{}".format(*self.region)
+        return ImageIdentity(self.sha256, self.settings.page, view)
 
     def read(self) -> NDArray[np.uint8]:
         """uint8 [H, W, 3]; StudioError where the file is gone, unreadable or another one."""
@@ -64,6 +74,9 @@ class LabelledImage:
                 f"{self.name} cannot be read ({error.strerror or error}): put the file back or "
                 "exclude the image."
             ) from error
+        if self.region is not None:
+            x0, y0, x1, y1 = self.region
+            pixels = np.ascontiguousarray(pixels[y0:y1, x0:x1])
         if pixels.shape[:2] != (self.height, self.width):
             raise StudioError(
                 f"{self.name} is {pixels.shape[1]}x{pixels.shape[0]} pixels, but its labels were "
@@ -77,7 +90,7 @@ class Sample:
     """One object to learn from or to be tested on.
 
     ``trusted`` says that its mask does not come unchanged from a model: it was corrected by
-    hand or imported.
+    hand or imported. ``mask`` is that of the image, or of the region where there is one.
     """
 
     object_id: int
@@ -86,6 +99,12 @@ class Sample:
     mask: Rle
     trusted: bool
     area: int
+    region_id: int | None = None
+
+    @property
+    def frame_id(self) -> int:
+        """The id of what is encoded for it: its image, or the region it is looked at in."""
+        return self.image_id if self.region_id is None else self.region_id
 
 
 @dataclass(frozen=True)
@@ -103,13 +122,13 @@ class TrainingSet:
     skipped: tuple[str, ...]
 
     def images_of(self, samples: Iterable[Sample]) -> list[LabelledImage]:
-        """The images of these samples, each once, in order of first use."""
-        return [self.images[key] for key in dict.fromkeys(s.image_id for s in samples)]
+        """The images or regions of these samples, each once, in order of first use."""
+        return [self.images[key] for key in dict.fromkeys(s.frame_id for s in samples)]
 
     def digest(self) -> str:
         """SHA-256 over the training objects: their images' content and their masks."""
         lines = sorted(
-            json.dumps([self.images[s.image_id].sha256, s.class_id, s.mask.to_coco()])
+            json.dumps([self.images[s.frame_id].sha256, s.class_id, s.mask.to_coco()])
             for s in self.train
         )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
