@@ -57,5 +57,6 @@ def _edit_name(document: Document, added: list[ObjectRecord], refined: int) -> s
     names = {document.class_of(one.class_id).name for one in added}
     if len(added) == 1 and not refined:
         return f"Add {names.pop()}"
-    what = names.pop() if len(names) == 1 else "objects"
-    return f"Add {len(added) + refined} {what}"
+    if refined or len(names) > 1:
+        return f"Add {len(added) + refined} objects"
+    return f"Add {len(added)} × {names.pop()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -23,6 +24,27 @@ HEIGHT = 42
 MOST_CANDIDATES = 4
 
 
+class ElidedLabel(QLabel):
+    """One line that ends in dots where there is no room; the tooltip says all of it."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self._full = ""
+
+    def setText(self, text: str) -> None:
+        self._full = text
+        self.setToolTip(text)
+        self._elide()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._elide()
+
+    def _elide(self) -> None:
+        room = self.fontMetrics().elidedText(self._full, Qt.TextElideMode.ElideRight, self.width())
+        super().setText(room)
+
+
 class OptionsBar(QFrame):
     """Hint or candidates on the left, accept and cancel on the right."""
 
@@ -39,7 +61,7 @@ class OptionsBar(QFrame):
         row = QHBoxLayout(self)
         row.setContentsMargins(12, 4, 10, 4)
         row.setSpacing(8)
-        self._hint = QLabel("")
+        self._hint = ElidedLabel()
         self._hint.setProperty("role", "muted")
         self._hint.setMinimumWidth(10)
         self._left = QStackedWidget()
@@ -113,7 +135,6 @@ class OptionsBar(QFrame):
     def show_tool(self, hint: str, *, brush: bool = False, hover: bool = False) -> None:
         """What the chosen tool needs."""
         self._hint.setText(hint)
-        self._hint.setToolTip(hint)
         self._brush.setVisible(brush)
         self.hover.setVisible(hover)
 
