@@ -30,6 +30,9 @@ from infosam_studio.annotation.history import (
     Step,
     commit,
     go_to,
+    is_long_redo,
+    is_long_undo,
+    is_long_way,
     redo,
     undo,
 )
@@ -343,6 +346,12 @@ class Document:
         """
         with self._store.transaction() as db:
             return go_to(db, entry_id)
+
+    def is_long(self, kind: str, entry_id: int = 0) -> bool:
+        """Whether "undo", "redo" or "go_to" (an entry) may take longer than a moment now."""
+        if kind == "go_to":
+            return is_long_way(self._store.rows, entry_id)
+        return (is_long_undo if kind == "undo" else is_long_redo)(self._store.rows)
 
     def history(self, limit: int | None = None) -> list[HistoryEntry]:
         """All edits (or the newest ``limit``) from the oldest on, those taken back last."""

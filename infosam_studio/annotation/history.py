@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from infosam_studio.annotation.edits import Change, Edit, EditConflict
 from infosam_studio.annotation.schema import DOCUMENT_COLUMNS
@@ -132,6 +133,42 @@ def redo(db: sqlite3.Connection) -> Step | None:
         found.add(db, edit)
         db.execute("UPDATE history SET undone = 0 WHERE id = ?", (row["id"],))
     return found.step(name)
+
+
+# Steps of this many bytes and more are not carried out in a moment.
+_LONG_BYTES: Final = 400_000
+_LONG_ROWS: Final = 20
+
+Query = Callable[[str, Sequence[Any]], list[sqlite3.Row]]
+"""Gives the rows of an SQL text and its values."""
+
+
+def is_long_undo(query: Query) -> bool:
+    """Whether taking back the newest step may take longer than a moment."""
+    first = "SELECT MAX(id) FROM history WHERE undone = 0 AND continues = 0"
+    return _is_long(query, f"undone = 0 AND id >= ({first})", ())
+
+
+def is_long_redo(query: Query) -> bool:
+    """Whether making the oldest step taken back again may take longer than a moment."""
+    first = "SELECT MIN(id) FROM history WHERE undone = 1"
+    after = f"SELECT MIN(id) FROM history WHERE continues = 0 AND id > ({first})"
+    return _is_long(query, f"undone = 1 AND id < COALESCE(({after}), 1 << 62)", ())
+
+
+def is_long_way(query: Query, entry_id: int) -> bool:
+    """Whether `go_to` may take longer than a moment."""
+    way = "(undone = 0 AND id > ?) OR (undone = 1 AND id <= ?)"
+    return _is_long(query, way, (entry_id, entry_id))
+
+
+def _is_long(query: Query, which: str, values: Sequence[Any]) -> bool:
+    sql = f"SELECT id FROM history WHERE {which} LIMIT {_LONG_ROWS}"
+    found = [int(row[0]) for row in query(sql, values)]
+    if len(found) == _LONG_ROWS:
+        return True
+    size = "SELECT LENGTH(CAST(changes AS BLOB)) FROM history WHERE id = ?"
+    return sum(int(query(size, (key,))[0][0]) for key in found) > _LONG_BYTES
 
 
 def _step_id(db: sqlite3.Connection, row: sqlite3.Row) -> int:

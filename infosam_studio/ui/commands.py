@@ -36,14 +36,12 @@ class Commands(QObject):
         if self._bench.drafting.undo():
             return
         self._bench.drafting.forget_undone()
-        name = self._bench.document.guarded(self._bench.document.undo)
-        self._bench.toast.tell(f"Undone: {name}" if name else "Nothing to undo.")
+        self._bench.rewinding.undo()
 
     def do_redo(self, _checked: bool) -> None:
         if self._bench.drafting.redo():
             return
-        name = self._bench.document.guarded(self._bench.document.redo)
-        self._bench.toast.tell(f"Done again: {name}" if name else "Nothing to redo.")
+        self._bench.rewinding.redo()
 
     # object ------------------------------------------------------------------------------
 

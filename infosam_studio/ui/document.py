@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import QObject, Signal
@@ -15,10 +16,46 @@ from infosam_studio.errors import StudioError
 from infosam_studio.ui.inference_messages import ImageJob
 
 FIRST_CLASS = "object"
+FEW = 20
+
+
+def _moves(update: Mapping[int, Mapping[str, Any]] | None) -> bool:
+    """Whether a change puts objects in another order or on another image."""
+    return any("z" in fields or "image_id" in fields for fields in (update or {}).values())
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the window shows of a project, read at one moment."""
+
+    images: dict[int, ImageRecord]
+    classes: dict[int, ClassRecord]
+    counts: dict[int, int]
+    current_id: int | None
+    objects: dict[int, ObjectRecord]
+
+
+def read_snapshot(project: Project, current_id: int | None) -> Snapshot:
+    """Read everything, with the objects of one image; on any thread."""
+    images = {record.id: record for record in project.images()}
+    if current_id not in images:
+        current_id = None
+    objects = project.objects(current_id) if current_id is not None else []
+    return Snapshot(
+        images,
+        {record.id: record for record in project.classes()},
+        dict(project.object_counts(suggestions=False)),
+        current_id,
+        {one.id: one for one in objects},
+    )
 
 
 class Document(QObject):
-    """One open project. Lives on the main thread; each edit is one short transaction."""
+    """One open project. Lives on the main thread; each edit is one short transaction.
+
+    While ``busy`` a long step is being carried out elsewhere, and edits would have to wait for
+    its end: the window allows none.
+    """
 
     images_changed = Signal()
     image_changed = Signal(int)
@@ -40,30 +77,45 @@ class Document(QObject):
         self.current_id: int | None = None
         self.selected: tuple[int, ...] = ()
         self.class_id = 0
+        self.busy = False
         self.reload()
 
     # reading -----------------------------------------------------------------------------
 
     def reload(self) -> None:
         """Read everything again, as after an import or an undo."""
-        self._images = {record.id: record for record in self.project.images()}
-        self._counts = dict(self.project.object_counts(suggestions=False))
-        self._reload_classes()
+        self.show(read_snapshot(self.project, self.current_id))
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Take over what was read, and put its image on the canvas."""
+        moved = snapshot.current_id != self.current_id
+        self._images, self._counts = snapshot.images, snapshot.counts
+        self.current_id = snapshot.current_id
+        self._take_classes(snapshot.classes)
         self.images_changed.emit()
-        self._reload_objects()
+        self._take_objects(snapshot.objects)
         self.history_changed.emit()
+        if moved:
+            self.current_changed.emit()
 
     def _reload_classes(self) -> None:
-        self._classes = {record.id: record for record in self.project.classes()}
+        self._take_classes({record.id: record for record in self.project.classes()})
+
+    def _take_classes(self, classes: dict[int, ClassRecord]) -> None:
+        self._classes = classes
         if self.class_id not in self._classes:
             self.class_id = next(iter(self._classes), 0)
         self.classes_changed.emit()
 
     def _reload_objects(self) -> None:
         if self.current_id is not None and self.current_id in self._images:
-            self.objects = {one.id: one for one in self.project.objects(self.current_id)}
+            self._take_objects({one.id: one for one in self.project.objects(self.current_id)})
         else:
-            self.current_id, self.objects = None, {}
+            self.current_id = None
+            self._take_objects({})
+
+    def _take_objects(self, objects: dict[int, ObjectRecord]) -> None:
+        self.objects = objects
         self.selected = tuple(key for key in self.selected if key in self.objects)
         self.objects_changed.emit(self.current_id or 0)
         self.selection_changed.emit()
@@ -176,8 +228,27 @@ class Document(QObject):
         added = self.project.change_objects(
             name, add=add, update=update, delete=delete, clear_draft=clear_draft
         )
-        self._after_objects({self.current_id or 0} | {one.image_id for one in add})
+        changed = tuple(update or ())
+        images = {self.current_id or 0} | {one.image_id for one in add}
+        if len(changed) + len(delete) + len(added) <= FEW and not _moves(update):
+            self._patch_objects(added, changed, delete)
+            self._after_objects(images, reread=False)
+        else:
+            self._after_objects(images)
         return added
+
+    def _patch_objects(
+        self, added: Sequence[ObjectRecord], changed: Sequence[int], deleted: Sequence[int]
+    ) -> None:
+        """Bring the objects of the current image in step without reading the others again."""
+        objects = dict(self.objects)
+        for key in deleted:
+            objects.pop(key, None)
+        for key in changed:
+            if key in objects:
+                objects[key] = self.project.object(key)
+        objects.update((one.id, one) for one in added if one.image_id == self.current_id)
+        self._take_objects(objects)
 
     def delete_objects(self, object_ids: Sequence[int]) -> None:
         """Delete objects; undo brings them back."""
@@ -186,9 +257,9 @@ class Document(QObject):
             name = "Delete object" if count == 1 else f"Delete {count} objects"
             self.change_objects(name, delete=object_ids)
 
-    def _after_objects(self, image_ids: set[int]) -> None:
+    def _after_objects(self, image_ids: set[int], *, reread: bool = True) -> None:
         self._counts = dict(self.project.object_counts(suggestions=False))
-        if self.current_id in image_ids:
+        if reread and self.current_id in image_ids:
             self._reload_objects()
         for image_id in image_ids:
             record = self._images.get(image_id)

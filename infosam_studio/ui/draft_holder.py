@@ -90,6 +90,9 @@ class DraftHolder(QObject):
     def save(self) -> None:
         """Write the drafts into the project, so that a crash does not lose them."""
         self._save_timer.stop()
+        if self._document.busy:
+            self._save_timer.start()  # a long step holds the database
+            return
         try:
             keep_batches(self._document, self._batches, self.clock.seconds)
         except StudioError as problem:

@@ -150,6 +150,7 @@ class MainWindow(QMainWindow):
         bench.document.history_changed.connect(self._show_undo)
         bench.drafting.changed.connect(self._show_undo)
         bench.toast.acted.connect(self._toast_acted)
+        bench.rewinding.held_still.connect(self._hold_still)
         self.setWindowTitle(f"{project.images_root.name} – {project.folder} – {TITLE}")
         remember_project(self.settings, project.folder)
         self.desk.attach(bench)
@@ -300,6 +301,18 @@ class MainWindow(QMainWindow):
             QDesktopServices.openUrl(QUrl.fromLocalFile(action[5:]))
         else:
             self.actions_[action].trigger()
+
+    @Slot(bool)
+    def _hold_still(self, still: bool) -> None:
+        """Allow no edits while a long step is carried out."""
+        self.actions_.enable_project(not still)
+        if self.bench is not None:
+            for panel in (self.bench.images, *self.bench.right_panels()):
+                panel.setEnabled(not still)
+            self.bench.page.setEnabled(not still)
+            if not still:
+                self._show_undo()
+                self.bench.focus_canvas()
 
     # what is shown -----------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ from infosam_studio.ui.panels.labour import LabourPanel
 from infosam_studio.ui.panels.look import LookPanel
 from infosam_studio.ui.panels.model import ModelPanel
 from infosam_studio.ui.panels.objects import ObjectsPanel
+from infosam_studio.ui.rewinding import Rewinding
 from infosam_studio.ui.showing import Showing
 from infosam_studio.ui.status import StatusLine
 from infosam_studio.ui.thumbnails import Thumbnails
@@ -113,7 +114,8 @@ class Workbench(QObject):
         self.images = ImagesPanel(self.document, self.thumbnails, window)
         self.objects = ObjectsPanel(self.document, window)
         self.classes = ClassesPanel(self.document, window)
-        self.history = HistoryPanel(self.document, window)
+        self.rewinding = Rewinding(self.document, self.toast, self)
+        self.history = HistoryPanel(self.document, self.rewinding, window)
         self.look = LookPanel(self.layers, settings, window)
         self.channels = ChannelsBox(self.document, self.look)
         self.look.add_section("Channels and window", self.channels)
@@ -216,6 +218,7 @@ class Workbench(QObject):
 
     def close(self) -> None:
         """Keep the unfinished object, end the threads, close the project."""
+        self.rewinding.close()
         self.drafting.save()
         project = self.document.project
         if not project.read_only and self.document.current_id is not None:

@@ -152,14 +152,26 @@ class Overlay:
         if rect is None:
             self._tiles.clear()
             return
-        for (level, _, column, row), tile in self._tiles.items():
+        for level, lines in {(level, lines) for level, lines, _, _ in self._tiles}:
             x0, y0, x1, y1 = scaled(rect, level)
-            left, top = column * TILE, row * TILE
             # Outlines reach a little beyond the mask.
-            around = (x0 - left - 4, y0 - top - 4, x1 - left + 4, y1 - top + 4)
-            common = intersect(around, (0, 0, TILE, TILE))
-            if common is not None:
+            around = (x0 - 4, y0 - 4, x1 + 4, y1 + 4)
+            for spot in self._spots(level, lines, around):
+                tile = self._tiles[spot]
+                left, top = spot[2] * TILE, spot[3] * TILE
+                moved = (around[0] - left, around[1] - top, around[2] - left, around[3] - top)
+                common = intersect(moved, (0, 0, TILE, TILE))
                 tile.dirty = union_rect(tile.dirty, common)
+
+    def _spots(self, level: int, lines: bool, area: Rect) -> list[Spot]:
+        """The tiles there are of a level that an area of it touches."""
+        columns = range(area[0] // TILE, -(-area[2] // TILE))
+        rows = range(area[1] // TILE, -(-area[3] // TILE))
+        if len(columns) * len(rows) > len(self._tiles):
+            kept = [one for one in self._tiles if one[:2] == (level, lines)]
+            return [one for one in kept if one[2] in columns and one[3] in rows]
+        spots = [(level, lines, column, row) for row in rows for column in columns]
+        return [one for one in spots if one in self._tiles]
 
     def state(self, spot: Spot) -> tuple[bool, NDArray[np.uint32] | None]:
         """Whether a tile is up to date, and its pixels as they are (None: nothing)."""

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
 from infosam_studio.ui.document import Document
 from infosam_studio.ui.panels.frame import Panel
+from infosam_studio.ui.rewinding import Rewinding
 from infosam_studio.ui.theme import theme
 
 ID_ROLE = int(Qt.ItemDataRole.UserRole)
@@ -19,9 +20,9 @@ SHOWN = 400
 class HistoryPanel(Panel):
     """Newest at the top; edits taken back are faint."""
 
-    def __init__(self, document: Document, parent: QWidget) -> None:
+    def __init__(self, document: Document, rewinding: Rewinding, parent: QWidget) -> None:
         super().__init__("history", "History", parent)
-        self._document = document
+        self._document, self._rewinding = document, rewinding
         self.list = QListWidget()
         self.list.setAccessibleName("History of edits")
         self.list.setToolTip("Click a step to go back or forward to it")
@@ -35,7 +36,7 @@ class HistoryPanel(Panel):
     def _reload(self) -> None:
         if not self.isVisible():
             return
-        entries = self._document.project.history()[-SHOWN:]
+        entries = self._document.project.history(SHOWN)
         self.list.clear()
         faint = QColor(theme().tokens.faint)
         newest_done = max((one.id for one in entries if not one.undone), default=0)
@@ -55,4 +56,4 @@ class HistoryPanel(Panel):
 
     @Slot(QListWidgetItem)
     def _go(self, item: QListWidgetItem) -> None:
-        self._document.guarded(self._document.go_to, item.data(ID_ROLE))
+        self._rewinding.go_to(item.data(ID_ROLE))
