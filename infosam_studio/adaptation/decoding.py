@@ -2,7 +2,7 @@
 
 The arithmetic is segment_anything's, on its own modules; upstream repeats one image for all
 prompts, here every sample brings its embedding. Besides masks and predicted IoUs it returns the
-token of mask 0 after the two-way transformer, which InfoSAM relates to the embedding.
+mask tokens after the two-way transformer, one of which InfoSAM relates to the embedding.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class PromptBatch:
 
 @dataclass(frozen=True)
 class Decoded:
-    """``logits`` [B, 4, m, m], ``scores`` [B, 4] predicted IoUs, ``token`` [B, 256]."""
+    """``logits`` [B, 4, m, m], ``scores`` [B, 4] predicted IoUs, ``tokens`` [B, 4, 256]."""
 
     logits: Tensor
     scores: Tensor
-    token: Tensor
+    tokens: Tensor
 
 
 def encode_prompts(prompt_encoder: Any, batch: PromptBatch) -> tuple[Tensor, Tensor]:
@@ -94,7 +94,7 @@ def decode(
         len(sparse), count, 4 * height, 4 * width
     )
     scores = decoder.iou_prediction_head(hidden[:, 0])
-    return Decoded(logits.float(), scores.float(), hidden[:, 1].float())
+    return Decoded(logits.float(), scores.float(), hidden[:, 1 : 1 + count].float())
 
 
 def _two_way(

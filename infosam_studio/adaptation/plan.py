@@ -81,7 +81,9 @@ def _one_of(label: str, value: str, known: tuple[str, ...]) -> None:
 class TrainingPlan:
     """The numbers of one training; two methods differ in ``alpha`` and ``beta`` alone.
 
-    ``canvas`` is the side of the square on which masks are compared. ``click_noise`` is the
+    ``canvas`` is the side of the square on which masks are compared. ``rounds`` of prompting teach
+    in every step: the first ones, or, with ``depth`` above it, the first and others drawn from so
+    many, so that late clicks are practised at the price of few. ``click_noise`` is the
     share of clicks set anywhere in the error instead of at its centre; ``box_share`` the share
     of samples that start from a box (recipe ``paper``: of batches); ``spread`` how much every
     candidate of an ambiguous click is trained (0: only the best one, 1: all alike).
@@ -103,6 +105,7 @@ class TrainingPlan:
     weight_decay: float = 0.0
     clip: float | None = None
     rounds: int = 1
+    depth: int = 0
     click_noise: float = 0.0
     box_share: float = 0.5
     box_noise: float = 0.0
@@ -111,6 +114,7 @@ class TrainingPlan:
     alpha: float = 1.0
     beta: float = 0.5
     information_rounds: str = "first"
+    information_token: str = "zero"
     train_relation: bool = True
     rank: int = 8
     first_block: int | None = None

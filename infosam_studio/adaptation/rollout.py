@@ -32,10 +32,12 @@ class Draws:
     """The chances of one batch: each sample's first prompt, and its own stream of numbers.
 
     They do not depend on how the batch is cut into micro-batches or spread over processes.
+    ``learns`` are the rounds (from 0) that teach; None means all rounds of the plan.
     """
 
     boxes: tuple[bool, ...]
     seeds: tuple[int, ...]
+    learns: tuple[int, ...] | None = None
 
     @classmethod
     def make(cls, rng: np.random.Generator, count: int, plan: TrainingPlan) -> Draws:
@@ -43,7 +45,8 @@ class Draws:
 
         Recipe ``paper`` draws one kind of prompt for the batch. Recipe ``studio`` gives the
         first samples a box (how many is drawn so that the share is right on average), because
-        a step that has seen no box may spoil them.
+        a step that has seen no box may spoil them. With a ``depth`` beyond the rounds, the
+        first one teaches and others drawn from as many as the depth.
         """
         chance = rng.random()
         if plan.recipe == "paper":
@@ -51,11 +54,15 @@ class Draws:
         else:
             number = int(plan.box_share * count + chance)
             boxes = [place < number for place in range(count)]
-        return cls(tuple(boxes), tuple(int(v) for v in rng.integers(0, 2**62, size=count)))
+        seeds = tuple(int(v) for v in rng.integers(0, 2**62, size=count))
+        if plan.depth <= plan.rounds:
+            return cls(tuple(boxes), seeds)
+        later = 1 + rng.permutation(plan.depth - 1)[: plan.rounds - 1]
+        return cls(tuple(boxes), seeds, (0, *sorted(int(v) for v in later)))
 
     def part(self, rows: slice) -> Draws:
         """Those of some samples."""
-        return Draws(self.boxes[rows], self.seeds[rows])
+        return Draws(self.boxes[rows], self.seeds[rows], self.learns)
 
     def cuts(self, rows: slice, most: int) -> list[slice]:
         """``rows`` in pieces of at most ``most`` samples with one kind of first prompt."""
@@ -71,17 +78,19 @@ class Draws:
 
 @dataclass(frozen=True)
 class Rolled:
-    """A rollout of n samples over R rounds.
+    """A rollout of n samples.
 
-    ``mask_loss`` and ``iou_loss`` [n], means over the rounds; ``tokens`` one [n, 256] per
-    round, of mask token 0; ``prompts`` what was asked; ``ious`` [n, R] of the masks a user
-    would have seen.
+    ``mask_loss`` and ``iou_loss`` [n], means over the rounds that teach; of each of these
+    ``prompts``, what was asked, ``places`` int64 [n], which mask token the plan relates, and
+    ``tokens`` [n, 256], those tokens. ``ious`` [n, R] of the masks a user would have seen, in
+    every round.
     """
 
     mask_loss: Tensor
     iou_loss: Tensor
     tokens: tuple[Tensor, ...]
     prompts: Prompts
+    places: tuple[Tensor, ...]
     ious: NDArray[np.float64]
 
 
@@ -129,31 +138,62 @@ class Roller:
             draws: chances; without them the clicks are those of the evaluation protocol.
             recorded: prompts of an earlier rollout, used instead of new ones.
         """
-        count = len(recorded) if recorded else rounds or self.plan.rounds
+        learns = self._learns(draws, recorded, rounds)
         asker = _Asker(targets, self.plan, draws, self.device)
         canvas = _Canvas(targets, self.device, paper=self.plan.recipe == "paper")
-        mask_losses, iou_losses, tokens, asked, ious = [], [], [], [], []
-        for number in range(count):
+        rows = torch.arange(len(targets), device=self.device)
+        taught, ious = _Taught(), []
+        for number in range(max(learns) + 1):
             batch = recorded[number] if recorded else asker.next()
-            out = self.decode(decoder, features, batch)
-            first, last = (1, 4) if batch.multimask else (0, 1)
-            logits, scores = out.logits[:, first:last], out.scores[:, first:last]
-            enlarged = canvas.enlarged(logits)
-            mask_losses.append(_over_candidates(canvas.loss(enlarged), self.plan.spread))
+            teaches = number in learns
+            with torch.set_grad_enabled(torch.is_grad_enabled() and teaches):
+                out = self.decode(decoder, features, batch)
+                first, last = (1, 4) if batch.multimask else (0, 1)
+                logits, scores = out.logits[:, first:last], out.scores[:, first:last]
+                enlarged = canvas.enlarged(logits)
             hard, reached = canvas.compared(enlarged)
-            iou_losses.append((scores - reached.to(scores)).square().mean(dim=1))
             best = scores.detach().argmax(dim=1)
-            rows = torch.arange(len(targets), device=best.device)
             asker.take(hard[rows, best], logits.detach()[rows, best])
-            tokens.append(out.token)
-            asked.append(batch)
             ious.append(reached[rows, best].cpu().numpy())
+            if teaches:
+                taught.masks.append(_over_candidates(canvas.loss(enlarged), self.plan.spread))
+                taught.ious.append((scores - reached.to(scores)).square().mean(dim=1))
+                answers = self.plan.information_token == "answer"
+                taught.places.append(first + best if answers else torch.zeros_like(best))
+                taught.tokens.append(out.tokens[rows, taught.places[-1]])
+                taught.prompts.append(batch)
+        return taught.rolled(np.stack(ious, axis=1).astype(np.float64))
+
+    def _learns(
+        self, draws: Draws | None, recorded: Prompts | None, rounds: int | None
+    ) -> tuple[int, ...]:
+        """The rounds that teach; the last of them is the last one made."""
+        if recorded:
+            return tuple(range(len(recorded)))
+        if draws is not None and draws.learns is not None:
+            return draws.learns
+        return tuple(range(rounds or self.plan.rounds))
+
+
+class _Taught:
+    """What the rounds that teach have given so far."""
+
+    def __init__(self) -> None:
+        self.masks: list[Tensor] = []
+        self.ious: list[Tensor] = []
+        self.tokens: list[Tensor] = []
+        self.places: list[Tensor] = []
+        self.prompts: list[PromptBatch] = []
+
+    def rolled(self, ious: NDArray[np.float64]) -> Rolled:
+        """All of it, with the IoUs of every round."""
         return Rolled(
-            torch.stack(mask_losses).mean(dim=0),
-            torch.stack(iou_losses).mean(dim=0),
-            tuple(tokens),
-            tuple(asked),
-            np.stack(ious, axis=1).astype(np.float64),
+            torch.stack(self.masks).mean(dim=0),
+            torch.stack(self.ious).mean(dim=0),
+            tuple(self.tokens),
+            tuple(self.prompts),
+            tuple(self.places),
+            ious,
         )
 
 

@@ -6,8 +6,9 @@ and the loss is differentiated with respect to *them*; then each micro-batch run
 gradient, and that vector is backpropagated beside its mask losses. The gradient is that of the
 whole batch. Where the whole batch fits, both passes are one.
 
-Which tokens meet: mask token 0 (``hs[:, 1]``), as in the official code, of the first round (one
-prompt per sample, as there), or of every round with ``information_rounds = "all"``.
+Which tokens meet: mask token 0 (``hs[:, 1]``), as in the official code, or with
+``information_token = "answer"`` that of the mask a user would have been shown; of the first round
+(one prompt per sample, as there), or of every round with ``information_rounds = "all"``.
 """
 
 from __future__ import annotations
@@ -221,9 +222,14 @@ class Trainer:
             feat_t = features.detach()
             if self.student.acts_on_encoder:
                 feat_t = torch.cat([self.store.teacher(key) for key in keys])[place]
+            rows = torch.arange(len(feat_t), device=feat_t.device)
+            asked = list(zip(rolled.prompts, rolled.places, strict=True))[:rounds]
             decoder = self.student.teacher_decoder
             token_t = torch.cat(
-                [self.roller.decode(decoder, feat_t, p).token for p in rolled.prompts[:rounds]]
+                [
+                    self.roller.decode(decoder, feat_t, prompts).tokens[rows, which]
+                    for prompts, which in asked
+                ]
             )
             spatial_t = tokens_of(feat_t).repeat(rounds, 1, 1)
         token_s = torch.cat(rolled.tokens[:rounds])

@@ -33,5 +33,5 @@ def test_equal_to_upstream(kind: str) -> None:
         logits, scores = sam.mask_decoder.predict_masks(features[row : row + 1], pe, sparse, dense)
         torch.testing.assert_close(ours.logits[row], logits[0], rtol=1e-4, atol=2e-4)
         torch.testing.assert_close(ours.scores[row], scores[0], rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(ours.token[row], tokens[0][0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours.tokens[row, 0], tokens[0][0], rtol=1e-4, atol=1e-4)
     hook.remove()

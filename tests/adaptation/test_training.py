@@ -14,6 +14,7 @@ from torch import Tensor
 
 from infosam_studio.adaptation.budget import Clock
 from infosam_studio.adaptation.fit import Fitted, Loop, ResumeFile, Validator
+from infosam_studio.adaptation.rollout import Draws
 from infosam_studio.adaptation.sampler import Sampler
 from infosam_studio.adaptation.samples import LabelledImage, Sample
 from infosam_studio.adaptation.training import Trainer
@@ -76,8 +77,6 @@ def test_two_passes_have_the_gradient_of_the_whole_batch(
 
         rng = sampler.generator(0)
         items = sampler.batch(0, rng)
-        from infosam_studio.adaptation.rollout import Draws
-
         losses = trainer._gradients(items, Draws.make(rng, len(items), plan))
         keep(losses)
         gradients.append((losses, kept))
@@ -117,6 +116,35 @@ def test_every_round_may_enter_the_gram_matrices(data: Data) -> None:
     assert first["mask"] == every["mask"]
     assert first["distillation"] != every["distillation"]
     assert -math.log2(8) <= every["distillation"] <= 0
+
+
+def test_the_token_of_the_answer_may_be_related(data: Data) -> None:
+    zero = run_steps(data, steps=1, box_share=0.0)[0][0]
+    answer = run_steps(data, steps=1, box_share=0.0, information_token="answer")[0][0]
+    assert zero["mask"] == answer["mask"]
+    assert zero["compression"] != answer["compression"]
+
+
+@pytest.mark.parametrize("micro", [4, 1], ids=["one pass", "two passes"])
+def test_late_rounds_are_practised_at_the_price_of_few(data: Data, micro: int) -> None:
+    plan = tiny_plan(rounds=2, depth=6, first_block=None, micro_batch=micro)
+    trainer, _ = trainer_of(data[0], plan)
+    sampler = Sampler(data[1], batch=4, views=(0,), seed=3)
+    asked: set[int] = set()
+    for step in range(8):
+        rng = sampler.generator(step)
+        items = sampler.batch(step, rng)
+        draws = Draws.make(rng, len(items), plan)
+        assert draws.learns is not None
+        assert (draws.learns[0], len(draws.learns)) == (0, 2)
+        asked.add(draws.learns[1])
+        done = trainer._pass(items[:1], draws.part(slice(0, 1)))
+        assert [p.points.shape[1] for p in done.rolled.prompts][1] >= draws.learns[1]
+        assert done.rolled.ious.shape == (1, draws.learns[1] + 1)
+        again = trainer._pass(items[:1], None, done.rolled.prompts)
+        torch.testing.assert_close(again.rolled.mask_loss, done.rolled.mask_loss)
+    assert len(asked) > 2
+    assert math.isfinite(trainer.step(items, sampler.generator(0)).losses["mask"])
 
 
 def test_paper_recipe_trains_its_parts(data: Data) -> None:
