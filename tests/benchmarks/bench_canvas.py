@@ -35,30 +35,44 @@ TICK_MS = 5
 
 
 class Lateness(QObject):
-    """How much later than asked a timer fires: what the person feels."""
+    """How much later than asked a timer fires: what the person feels.
+
+    And ``busy``: how much processor time the main thread took between two ticks, which is what
+    the window itself is to blame for, also where other programs keep the machine busy.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.late: list[float] = []
-        self._last = time.perf_counter()
+        self.busy: list[float] = []
+        self._last, self._spent = time.perf_counter(), time.thread_time()
         self._timer = QTimer(self)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._tick)
         self._timer.start(TICK_MS)
 
     def _tick(self) -> None:
-        now = time.perf_counter()
+        now, spent = time.perf_counter(), time.thread_time()
         self.late.append(max(0.0, (now - self._last) * 1000 - TICK_MS))
-        self._last = now
+        self.busy.append((spent - self._spent) * 1000)
+        self._last, self._spent = now, spent
 
-    def figures(self) -> dict[str, float]:
-        values = np.array(self.late or [0.0])
-        self.late = []
-        return {
-            "p50_ms": round(float(np.percentile(values, 50)), 2),
-            "p95_ms": round(float(np.percentile(values, 95)), 2),
-            "max_ms": round(float(values.max()), 2),
-        }
+    def figures(self) -> dict[str, object]:
+        """The figures since the last time."""
+        figures: dict[str, object] = dict(_spread(self.late))
+        figures["busy"] = _spread(self.busy)
+        self.late, self.busy = [], []
+        self._last, self._spent = time.perf_counter(), time.thread_time()
+        return figures
+
+
+def _spread(found: list[float]) -> dict[str, float]:
+    values = np.array(found or [0.0])
+    return {
+        "p50_ms": round(float(np.percentile(values, 50)), 2),
+        "p95_ms": round(float(np.percentile(values, 95)), 2),
+        "max_ms": round(float(values.max()), 2),
+    }
 
 
 def make_images(folder: Path, side: int) -> None:
