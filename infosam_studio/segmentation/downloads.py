@@ -77,6 +77,7 @@ def download(
     address = network.address(url)
     if urlsplit(address).scheme not in ("http", "https"):
         raise DownloadError(f"{address} is no web address: it has to begin with https://.")
+    held = False
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with part_of(target).open("ab+") as stream, exclusive(stream) as mine:
@@ -84,8 +85,13 @@ def download(
                 raise DownloadError(
                     f"{target.name} is being downloaded by another window: wait for that one."
                 )
+            held = True
             job = _Job(address, target, stream, network, size, sha256, progress, cancelled)
             job.run()
+    except StudioError:
+        if held and part_of(target).stat().st_size == 0:
+            discard(target)
+        raise
     except OSError as error:
         raise _disk_error(target, error) from error
     # Windows renames only what nobody holds open, so this comes after closing.

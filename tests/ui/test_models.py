@@ -259,7 +259,7 @@ def test_the_advice_is_given_once_and_taken_with_one_button(
 ) -> None:
     with qtbot.waitSignal(window.desk.proposed, timeout=WAIT_MS):
         window.desk.begin()
-    assert window.welcome.proposal.text().startswith("mobile_sam suits this machine.")
+    assert window.welcome.proposal.text().startswith("mobile_sam suits this machine: about 1.5 s")
     press(window.welcome.models_button)
     manager = window.desk.manager
     assert manager is not None
