@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infosam_studio.commands.view_options import add_view_options, view_settings
 from infosam_studio.errors import StudioError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
         help="auto: look closer at small objects of large images",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    add_view_options(parser)
     parser.set_defaults(handler=run_predict)
 
 
@@ -49,6 +51,7 @@ def run_predict(args: argparse.Namespace) -> dict[str, Any]:
     from infosam_studio.segmentation.adapter_folder import AdapterFolder
 
     started = time.monotonic()
+    view_settings(args)  # nonsense is refused before the model is loaded
     wanted = read_prompts(args.prompts)
     files = find_images(args.images, wanted)
     folder = AdapterFolder.read(args.adapter) if args.adapter else None
@@ -182,8 +185,9 @@ def _image(
     from infosam_studio.annotation.images import content_hash, read_image
     from infosam_studio.segmentation.prompts import ImageIdentity
 
-    image = read_image(path)
-    identity = ImageIdentity(content_hash(path))
+    settings = view_settings(args)
+    image = read_image(path, settings)
+    identity = ImageIdentity(content_hash(path), 0, settings.key())
     single = folder is not None and folder.manifest.recipe == "paper"
     answers = []
     for prompt in prompts:
@@ -212,8 +216,9 @@ def close_region(prompt: Prompt, image_size: tuple[int, ...], encoder_size: int)
     if prompt.box is not None:
         corners.append(prompt.box.reshape(2, 2))
     spread = np.concatenate(corners)
-    x0, y0, x1, y1 = (*spread.min(axis=0).tolist(), *spread.max(axis=0).tolist())
-    return region_around((x0, y0, x1, y1), width, height, encoder_size)
+    low, high = spread.min(axis=0), spread.max(axis=0)
+    around = float(low[0]), float(low[1]), float(high[0]), float(high[1])
+    return region_around(around, width, height, encoder_size)
 
 
 def _write(

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infosam_studio.commands.view_options import add_view_options, view_settings
 from infosam_studio.errors import StudioError
 from infosam_studio.interchange.formats import EXPORT_FORMATS, IMPORT_FORMATS
 
 if TYPE_CHECKING:
     from infosam_studio.annotation.project import Project
-    from infosam_studio.annotation.view_settings import ViewSettings
     from infosam_studio.interchange.exporting import ExportOptions
     from infosam_studio.interchange.importing import ImportOptions
     from infosam_studio.interchange.reports import ImportReport, Problem
@@ -39,7 +39,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
     view.add_argument(
         "--only", metavar="PATTERN", help="images whose path matches, as *.tif (default: all)"
     )
-    _add_view_options(view)
+    add_view_options(view)
     view.set_defaults(handler=run_view)
 
 
@@ -56,7 +56,7 @@ def _add_init(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--labels", metavar="PATH", type=Path, help="labels to take in")
     parser.add_argument("--format", choices=IMPORT_FORMATS, help="what the labels are")
     _add_reading_options(parser)
-    _add_view_options(parser)
+    add_view_options(parser)
     parser.set_defaults(handler=run_init)
 
 
@@ -102,22 +102,6 @@ def _add_reading_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--fully-labelled", action="store_true", help="everything on these images is labelled"
-    )
-
-
-def _add_view_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("images of 16 bits or many channels")
-    group.add_argument(
-        "--window",
-        metavar="LOW:HIGH",
-        default="auto",
-        help="values shown black and white, as 100:4000 or as percentiles 1%%:99%% (default: auto)",
-    )
-    group.add_argument(
-        "--channels",
-        metavar="A,B,C",
-        default="auto",
-        help="2: grey; 3,2,1: red, green and blue; 1=#00ff00,4=#ff00ff: mixed (counted from 1)",
     )
 
 
@@ -174,7 +158,7 @@ def run_init(args: argparse.Namespace) -> dict[str, Any]:
         )
     if args.labels is not None and not args.labels.exists():
         raise StudioError(f"There is nothing at {args.labels}; name the file or folder of labels.")
-    options, view = _import_options(args, "add"), _view_settings(args)
+    options, view = _import_options(args, "add"), view_settings(args)
     with _new_project(args, named) as project:
         if view.key():
             project.set_view(view)
@@ -213,17 +197,11 @@ def _new_project(args: argparse.Namespace, named: list[Path] | None) -> Project:
     return Project.create_for_files(args.project, named)
 
 
-def _view_settings(args: argparse.Namespace) -> ViewSettings:
-    from infosam_studio.annotation.view_settings import combined, parse_channels, parse_window
-
-    return combined(parse_window(args.window), parse_channels(args.channels))
-
-
 def run_view(args: argparse.Namespace) -> dict[str, Any]:
     from infosam_studio.annotation.images import read_image
     from infosam_studio.annotation.project import Project
 
-    settings = _view_settings(args)
+    settings = view_settings(args)
     with Project.open(args.project) as project:
         images = project.images()
         if args.only is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from infosam_studio import cli
@@ -87,6 +88,33 @@ def test_predict(capsys: pytest.CaptureFixture[str], project: Path, tmp_path: Pa
     assert [m["file"] for m in listed["a.png"]] == ["a/0.png", "a/1.png"]
     with Image.open(out / "a" / "1.png") as mask:
         assert np.asarray(mask)[60, 90] == 255
+
+
+def test_predict_sees_the_channels_that_are_asked_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The disc is in the second channel alone, in its lowest values."""
+    images = tmp_path / "images"
+    images.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 60_000, (2, 96, 128)).astype(np.uint16)
+    rows, columns = np.mgrid[:96, :128]
+    disc = (columns - 64) ** 2 + (rows - 48) ** 2 < 25**2
+    pixels[1] = np.where(disc, 300, 100)
+    pixels[1, 0, :4] = 60_000
+    tifffile.imwrite(images / "a.tif", pixels, metadata={"axes": "CYX"})
+    (tmp_path / "prompts.json").write_text('{"a.tif": [{"box": [38, 22, 90, 74]}]}')
+    found = {}
+    for name, more in (("blind", ()), ("seen", ("--channels", "2", "--window", "0:400"))):
+        arguments = ["predict", images, "--prompts", tmp_path / "prompts.json"]
+        call(capsys, *arguments, "--out", tmp_path / name, *more)
+        with Image.open(tmp_path / name / "a" / "0.png") as mask:
+            inside = np.asarray(mask) > 0
+        found[name] = (inside & disc).sum() / (inside | disc).sum()
+    assert found["seen"] > 0.9
+    assert found["seen"] > found["blind"]
+    wrong = [*map(str, arguments), "--out", str(tmp_path / "no"), "--window", "9:1"]
+    assert cli.main(wrong) == 1
+    assert "is no window" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
