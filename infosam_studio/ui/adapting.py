@@ -115,6 +115,8 @@ class Adapting(QObject):
 
     def needs(self) -> str:
         """What a run would have to work with and what a proof lacks, in a sentence or two."""
+        if self._document.project.read_only:
+            return "This project can only be read here, so nothing can be learnt from it."
         counts = self._counts()
         if not counts:
             return "Accept a few objects first; the model then learns from them."
@@ -148,7 +150,8 @@ class Adapting(QObject):
             return False
         project = self._document.project
         if wish is None:
-            wish = AdaptWish(**({"project": project.folder, "model": self.model} | choices))
+            given: dict[str, Any] = {"project": project.folder, "model": self.model} | choices
+            wish = AdaptWish(**given)
         marker = {"known": self.store.names(), "automatic": wish.automatic}
         try:
             project.ensure_split()

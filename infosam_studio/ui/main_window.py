@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QSettings, Qt, QTimer, QUrl, Signal, Slot
@@ -55,7 +56,7 @@ class MainWindow(QMainWindow):
         self.settings = settings
         self._maker = maker
         self.bench: Workbench | None = None
-        self.confirm = confirm
+        self.confirm: Callable[..., bool] = confirm
         self._closed = False
         self._dropped: list[Path] = []
         self._commands: Commands | None = None

@@ -45,6 +45,7 @@ def run_tour(folder: Path | None = None, *, images: int = IMAGES, adapt: bool = 
 
     app = application()
     window = make_window()
+    window.confirm = _yes
     out = folder or Path(tempfile.mkdtemp(prefix="infosam-studio-tour-"))
     try:
         Tour(window, out, images=images, adapt=adapt).run()
@@ -269,6 +270,11 @@ class Tour:
         theme.theme().choose("dark" if theme.theme().tokens.name == "light" else "light")
         self._picture("other-theme")
         theme.theme().choose(before)
+
+
+def _yes(*_question: object, **_buttons: str) -> bool:
+    """Nobody is there to be asked whether a run may be stopped."""
+    return True
 
 
 def _iou(first: BoolArray, second: BoolArray) -> float:

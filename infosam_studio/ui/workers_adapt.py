@@ -207,7 +207,7 @@ class Supervisor(QThread):
 
     def take_lines(self) -> list[str]:
         """What the child has printed since the last call; never more than is worth showing."""
-        found = []
+        found: list[str] = []
         with contextlib.suppress(IndexError):
             while len(found) < KEPT_LINES:
                 found.append(self._fresh.popleft())

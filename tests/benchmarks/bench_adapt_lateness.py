@@ -123,7 +123,7 @@ class User:
         }
 
 
-def measure(project: Path, speed: str) -> dict[str, Any]:
+def measure(project: Path, speed: str, idle_seconds: float = IDLE_SECONDS) -> dict[str, Any]:
     """Idle and during an adaptation; the project is labelled already."""
     from infosam_studio.ui.app import SWITCH_INTERVAL, Collector, application, make_window
     from infosam_studio.ui.waiting import wait_for
@@ -142,21 +142,21 @@ def measure(project: Path, speed: str) -> dict[str, Any]:
         assert bench is not None
         if bench.ready_image is None:
             wait_for(bench.image_ready, lambda: None, "encoding the first image")
-        return _both(bench, speed)
+        return _both(bench, speed, idle_seconds)
     finally:
         window.close()
         collector.deleteLater()
         sys.setswitchinterval(interval)
 
 
-def _both(bench: Any, speed: str) -> dict[str, Any]:
+def _both(bench: Any, speed: str, idle_seconds: float) -> dict[str, Any]:
     import torch
 
     user, lateness = User(bench), Lateness()
     user.work_on_one_image(lambda: False)  # warm
     user.take()
     lateness.start()
-    end = time.monotonic() + IDLE_SECONDS
+    end = time.monotonic() + idle_seconds
     while time.monotonic() < end:
         user.work_on_one_image(lambda: time.monotonic() > end)
     idle = {"late_ms": lateness.stop(), "click_ms": user.take(), "images": user.images}
@@ -178,12 +178,14 @@ def _both(bench: Any, speed: str) -> dict[str, Any]:
     busy = {"late_ms": lateness.stop(), "click_ms": user.take(), "images": user.images}
     seconds = time.monotonic() - started
     result = ends[0].result or {}
+    swaps = _swaps(bench, str(result["adapter"])) if result else {}
     return {
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "inference_threads": torch.get_num_threads(),
         "idle": idle,
         "adapting": busy,
         "click_ratio": round(busy["click_ms"]["median"] / idle["click_ms"]["median"], 2),
+        "swap_ms": swaps,
         "run_seconds": round(seconds, 1),
         "steps": result.get("steps"),
         "problem": ends[0].problem,
@@ -193,7 +195,24 @@ def _both(bench: Any, speed: str) -> dict[str, Any]:
     }
 
 
-def run(data: Path, domain: str, images: int, speed: str) -> dict[str, Any]:
+def _swaps(bench: Any, name: str) -> dict[str, float]:
+    """From the decision to the model that answers: without encoding the image again."""
+    from infosam_studio.ui.waiting import wait_for
+
+    bench.adapting.use(None)
+    QTest.qWait(1500)
+    found = {}
+    for what, target in (("to the version", name), ("back to the base", None)):
+        started = time.perf_counter()
+        wait_for(bench.model_ready, lambda target=target: bench.adapting.use(target), what)
+        found[what] = round((time.perf_counter() - started) * 1000, 1)
+        QTest.qWait(3000)
+    return found
+
+
+def run(
+    data: Path, domain: str, images: int, speed: str, idle_seconds: float = IDLE_SECONDS
+) -> dict[str, Any]:
     """Make the project and measure, on two cores."""
     affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     if affinity is not None:
@@ -201,7 +220,7 @@ def run(data: Path, domain: str, images: int, speed: str) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory() as place:
             project = make_project(data, domain, images, Path(place) / "project")
-            return measure(project, speed)
+            return measure(project, speed, idle_seconds)
     finally:
         if affinity is not None:
             os.sched_setaffinity(0, affinity)
@@ -226,12 +245,14 @@ def main() -> int:
     parser.add_argument("--domain", default="wbc")
     parser.add_argument("--images", type=int, default=10)
     parser.add_argument("--speed", choices=("instant", "full"), default="full")
+    parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS)
     args = parser.parse_args()
     if args.data is None:
         print("name the images with --data or INFOSAM_STUDIO_DATA", file=sys.stderr)
         return 2
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    print(json.dumps(run(args.data, args.domain, args.images, args.speed), indent=1))
+    found = run(args.data, args.domain, args.images, args.speed, args.idle_seconds)
+    print(json.dumps(found, indent=1))
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import (
@@ -53,7 +54,7 @@ class CompareDialog(QDialog):
         column.addWidget(buttons)
         self.setMinimumWidth(420)
 
-    def _add(self, grid: QGridLayout, number: int, texts: tuple[str, str, str]) -> None:
+    def _add(self, grid: QGridLayout, number: int, texts: tuple[str, ...]) -> None:
         for place, text in enumerate(texts):
             label = QLabel(text)
             if place == 0:
@@ -67,13 +68,13 @@ class CompareDialog(QDialog):
         self.accept()
 
 
-def compared(left: VersionRow, right: VersionRow) -> list[tuple[str, str, str]]:
+def compared(left: VersionRow, right: VersionRow) -> list[tuple[str, ...]]:
     """Title and both values of every line that at least one of the two can fill.
 
     The base model has the figures that the other one was compared with, where that was the base.
     """
     figures = (_figures(left, right), _figures(right, left))
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for title, key in (("Clicks to IoU 0.85", "noc85"), ("Clicks to IoU 0.90", "noc90")):
         lines.append((title, *(_number(one.get(key), 2) for one in figures)))
     ious = [one.get("miou_at") or [] for one in figures]
@@ -90,7 +91,7 @@ def compared(left: VersionRow, right: VersionRow) -> list[tuple[str, str, str]]:
     return [line for line in lines if line[1] != "–" or line[2] != "–"]
 
 
-def _figures(row: VersionRow, other: VersionRow) -> dict[str, object]:
+def _figures(row: VersionRow, other: VersionRow) -> dict[str, Any]:
     if row.path is None:
         return dict(other.before) if other.notes.get("compared_with", "?") is None else {}
     return dict(row.after)

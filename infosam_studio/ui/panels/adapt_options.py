@@ -49,7 +49,6 @@ class AdaptOptions(QWidget):
         self.minutes.setDecimals(1)
         self.minutes.setSpecialValueText("As needed")
         self.minutes.setSuffix(" min")
-        self.minutes.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         self.battery = QCheckBox("Pause on low battery")
         self.battery.setToolTip(
             f"Below {BATTERY_PERCENT:.0f} % the run waits, and goes on at the socket"
@@ -64,7 +63,6 @@ class AdaptOptions(QWidget):
         self.every.setValue(EVERY)
         self.every.setPrefix("every ")
         self.every.setSuffix(" objects")
-        self.every.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
         self.speed.setToolTip("Instant trains the decoder, full the encoder too")
         self.recipe.setToolTip("Studio is made for clicking, paper repeats the publication")
         self.every.setAccessibleName("Adapt after this many objects")

@@ -41,7 +41,7 @@ class ModelPanel(Panel):
 
     def __init__(self, adapting: Adapting, adapt: QAction, parent: QWidget) -> None:
         super().__init__("model", "Model", parent, scrollable=True)
-        self._adapting = adapting
+        self._adapting, self._action = adapting, adapt
         self._state = QLabel("")
         self._state.setWordWrap(True)
         self._state.setProperty("role", "muted")
@@ -86,8 +86,8 @@ class ModelPanel(Panel):
         for widget in (self.card, self._auto, self._state, self.button, self.progress, self.curves):
             self.column.addWidget(widget)
         self.column.addLayout(links)
-        for widget in (self.options, self.log, heading, self.versions):
-            self.column.addWidget(widget)
+        for lower in (self.options, self.log, heading, self.versions):
+            self.column.addWidget(lower)
         self.column.addStretch(1)
 
     def _connect(self) -> None:
@@ -130,6 +130,10 @@ class ModelPanel(Panel):
             self.button.setText("Cancel")
             self.button.setEnabled(not run.stopping)
             self._show_run(run)
+        # The tool bar's button tells too: this panel may lie behind another one.
+        self._action.setText(
+            "Adapting…" if run is not None else "Adapt model" + " · auto" * automatic.on
+        )
         self._paint_button("" if run is not None else "primary")
         self.set_count("adapting" if run is not None else self._adapting.in_use or "base")
         self._show_log(run)
