@@ -256,10 +256,18 @@ def _orientation(image: Image.Image) -> int:
 
 def read_image(path: Path, settings: ViewSettings = DEFAULT_VIEW) -> View:
     """The view of one page: uint8 [H, W, 3], RGB, upright, C-contiguous; ImageError otherwise."""
+    return read_with_values(path, settings)[0]
+
+
+def read_with_values(
+    path: Path, settings: ViewSettings = DEFAULT_VIEW
+) -> tuple[View, npt.NDArray[Any] | None]:
+    """The view, and the values [H, W, C] it was made of where it does not show them as they are."""
     try:
         raw = _decode(path, settings.page)
         check_view(raw, settings)
-        return render(raw, settings)
+        shown = raw.samples.dtype == np.uint8 and not settings.key() and raw.samples.shape[2] < 4
+        return render(raw, settings), None if shown else raw.samples
     except Exception as error:
         raise image_error(path, error) from error
 
@@ -267,7 +275,7 @@ def read_image(path: Path, settings: ViewSettings = DEFAULT_VIEW) -> View:
 def read_raw(path: Path, page: int = 0) -> npt.NDArray[Any]:
     """The samples before windowing: [H, W, C], upright, in the file's own type, without alpha.
 
-    For histograms, channel lists and the value under the cursor. Palettes and CMYK come as RGB.
+    For histograms and channel lists. Palettes and CMYK come as RGB.
     """
     try:
         return _decode(path, page).samples

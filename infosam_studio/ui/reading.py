@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal, Slot
 
-from infosam_studio.annotation.images import read_image
+from infosam_studio.annotation.images import read_with_values
 from infosam_studio.annotation.pyramid_store import PyramidStore, is_large
 from infosam_studio.errors import Cancelled
 from infosam_studio.ui.canvas.picture import LargePicture, Picture, make_levels
@@ -149,8 +149,8 @@ class _Read:
         self._job = job
 
     def __call__(self) -> Picture:
-        pixels = read_image(self._job.path, self._job.view)
-        return Picture(self._job.image_id, pixels, make_levels(pixels))
+        pixels, values = read_with_values(self._job.path, self._job.view)
+        return Picture(self._job.image_id, pixels, make_levels(pixels), values)
 
 
 class _Open:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QStatusBar, QWi
 from infosam_studio.ui.canvas.picture import LargePicture, Picture
 from infosam_studio.ui.inference_messages import EncodeState, ModelState
 
+MOST_VALUES = 4
 ValueAt = Callable[[int, int], NDArray[np.uint8] | None]
 
 
@@ -70,7 +72,7 @@ class StatusLine(QStatusBar):
 
     @Slot(object)
     def show_pointer(self, position: QPointF | None) -> None:
-        """Coordinates and colour under the pointer."""
+        """Coordinates under the pointer, and the file's own values there."""
         picture = self._picture
         if position is None or picture is None:
             self._pointer.clear()
@@ -83,15 +85,19 @@ class StatusLine(QStatusBar):
             self._value.clear()
             return
         self._pointer.setText(f"x {x}   y {y}")
+        value: NDArray[Any] | None = None
         if isinstance(picture, Picture):
-            value: NDArray[np.uint8] | None = picture.pixels[y, x]
-        else:
-            value = self._value_at(x, y) if self._value_at else None
+            values = picture.pixels if picture.values is None else picture.values
+            value = values[y, x]
+        elif self._value_at is not None:
+            value = self._value_at(x, y)
         if value is None:
             self._value.clear()
             return
-        grey = bool(np.all(value == value[0]))
-        self._value.setText(str(value[0]) if grey else "  ".join(str(one) for one in value))
+        grey = value.dtype == np.uint8 and bool(np.all(value == value[0]))
+        shown = value[:1] if grey else value[:MOST_VALUES]
+        self._value.setText("  ".join(f"{one:.6g}" for one in shown))
+        self._value.setToolTip("  ".join(f"{one:.6g}" for one in value))
 
     @Slot(float)
     def show_zoom(self, zoom: float) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPointF, Qt
 from PySide6.QtTest import QTest
 
-from infosam_studio.annotation.images import ViewSettings
+from infosam_studio.annotation.images import ViewSettings, read_raw
 from infosam_studio.ui.main_window import MainWindow
 from infosam_studio.ui.panels.channels import ChannelsBox
 from infosam_studio.ui.workbench import Workbench
@@ -78,6 +78,12 @@ def test_one_channel_is_shown_kept_encoded_and_undone(
     before = shown(bench)
     bench.view.zoom_by(2.0)
     zoom = bench.view.zoom
+
+    bench.status.show_pointer(QPointF(10.5, 12.5))
+    record = bench.document.current
+    assert record is not None
+    raw = read_raw(bench.document.project.image_path(record))[12, 10]
+    assert bench.status._value.text().split() == [str(one) for one in raw[:4]]
 
     choose(box.shown, "grey")
     assert box.grey.isVisibleTo(box)

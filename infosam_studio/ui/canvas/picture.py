@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,14 @@ SMALLEST_LEVEL = 512
 class Picture:
     """An upright image ready to be drawn.
 
-    ``pixels`` uint8 [H,W,3] RGB; ``levels`` uint8 [h,w,4] BGRA, each half the size before.
+    ``pixels`` uint8 [H,W,3] RGB; ``levels`` uint8 [h,w,4] BGRA, each half the size before;
+    ``values`` [H,W,C] what the file holds, where ``pixels`` are made of it by a window.
     """
 
     image_id: int
     pixels: NDArray[np.uint8]
     levels: tuple[NDArray[np.uint8], ...]
+    values: NDArray[Any] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -36,7 +39,8 @@ class Picture:
     @property
     def nbytes(self) -> int:
         """How much memory it takes."""
-        return self.pixels.nbytes + sum(level.nbytes for level in self.levels)
+        values = 0 if self.values is None else self.values.nbytes
+        return self.pixels.nbytes + sum(level.nbytes for level in self.levels) + values
 
 
 @dataclass(frozen=True)
