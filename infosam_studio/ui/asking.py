@@ -15,7 +15,8 @@ def ask_for(draft: Draft, step: Step) -> Ask:
     after = None
     if before is not None and not before.by_hand:
         after = before.serial
-    edited = step.edited if before is None or before.by_hand else None
+    begun = before is None or before.by_hand
+    edited = step.edited if begun or not step.boxes else None
     return Ask(
         serial=step.serial,
         image_id=draft.image_id,
@@ -26,6 +27,7 @@ def ask_for(draft: Draft, step: Step) -> Ask:
         after_candidate=_shown_source(before),
         mask=edited,
         region=draft.region,
+        keep=draft.base is not None,
     )
 
 

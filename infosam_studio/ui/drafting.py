@@ -159,6 +159,9 @@ class Drafting(DraftHolder):
         if draft is None or not draft.answer(answer.serial, answer.candidates, answer.best):
             return
         self._adapter = answer.adapter
+        step = draft.current
+        if step is not None and step.edited is not None and step.crop is step.edited:
+            self.refused.emit("Nothing fitting to change there: Tab shows other masks, P paints.")
         if answer.image_id == self._document.current_id:
             self._changed()
             self.answered.emit(answer)

@@ -62,8 +62,9 @@ class Ask:
 
     ``points`` (x, y, label) and ``box`` in image pixels. ``after`` is the step whose mask is
     fed back, ``after_candidate`` the one of its candidates the user looks at (None: the best).
-    ``mask`` is fed back instead where a hand stroke changed the mask. With ``more`` the answer
-    holds the single mask and then three candidates.
+    ``mask`` is fed back instead where there was one before the clicks: they change it where
+    they are. With ``keep`` it is shown unchanged rather than another mask in its place. With
+    ``more`` the answer holds the single mask and then three candidates.
     """
 
     serial: int
@@ -76,6 +77,7 @@ class Ask:
     mask: Crop | None = None
     region: Region | None = None
     more: bool = False
+    keep: bool = False
 
 
 @dataclass(frozen=True)

@@ -278,6 +278,7 @@ class InferenceWorker(SideWork, QObject):
         return True
 
     def _answer(self, ask: Ask) -> None:
+        from infosam_studio.ui.workers_correcting import corrected_candidates, corrects
         from infosam_studio.ui.workers_prompts import candidates_of, more_candidates, to_prompt
 
         assert self._predictor is not None
@@ -286,8 +287,11 @@ class InferenceWorker(SideWork, QObject):
         if embedding is None:
             return
         prompt = to_prompt(ask, self._fed_back(ask), self._predictor, embedding)
-        if ask.more:
-            found, logits, best = more_candidates(self._predictor, embedding, prompt)
+        if ask.more or corrects(ask):
+            if ask.more:
+                found, logits, best = more_candidates(self._predictor, embedding, prompt)
+            else:
+                found, logits, best = corrected_candidates(ask, self._predictor, embedding, prompt)
             self._remember(ask, logits, 0)
             self._tell(ask, found, started, best=best)
             return
