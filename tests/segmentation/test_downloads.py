@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import threading
 import time
@@ -15,7 +16,6 @@ import numpy as np
 import pytest
 
 from infosam_studio.errors import Cancelled
-from infosam_studio.segmentation import downloads
 from infosam_studio.segmentation.downloads import (
     DownloadError,
     Network,
@@ -380,7 +380,7 @@ def test_no_room_is_said_before_anything_is_written(
     server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type(shutil.disk_usage("."))
-    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _p: usage(10**9, 10**9, 1_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _p: usage(10**9, 10**9, 1_000_000))
     with pytest.raises(DownloadError, match="only 1 MB free"):
         fetch(server, target)
     assert not part_of(target).exists()
@@ -392,7 +392,7 @@ def test_a_disk_that_fills_up(
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(downloads.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DownloadError, match="full"):
         fetch(server, target)
     monkeypatch.undo()

@@ -8,7 +8,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from infosam_studio.segmentation import hashing, speeds
+from infosam_studio.segmentation import advice, hashing, speeds
 from infosam_studio.segmentation.advice import RANKING, Speed
 
 
@@ -16,7 +16,7 @@ from infosam_studio.segmentation.advice import RANKING, Speed
 def _given_speeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFOSAM_STUDIO_MODELS", str(tmp_path / "models"))
     given = {name: Speed(0.5 + n, 0.05) for n, name in enumerate(reversed(RANKING))}
-    monkeypatch.setattr(speeds.advice, "measure", lambda _device, grid: given)
+    monkeypatch.setattr(advice, "measure", lambda _device, grid: given)
 
 
 def stored() -> Path:
@@ -33,9 +33,9 @@ def test_what_was_measured_is_known_next_time(monkeypatch: pytest.MonkeyPatch) -
     assert again.of("vit_b") == Speed(2.5, 0.05)
     assert again.of("something else") is None
     # Encodes of up to 4 s are fine, so ViT-L would do; the starter is all there is.
-    advice = again.advice()
-    assert (advice.now, advice.adaptation) == ("starter", "full")
-    assert advice.model in ("sam_vit_l", "sam_vit_b")
+    found_advice = again.advice()
+    assert (found_advice.now, found_advice.adaptation) == ("starter", "full")
+    assert found_advice.model in ("sam_vit_l", "sam_vit_b")
 
 
 def test_another_machine_or_a_damaged_file_counts_as_unmeasured(
