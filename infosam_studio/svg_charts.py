@@ -81,9 +81,9 @@ def draw(chart: Chart, top: float) -> str:
 
 
 def _rounded(value: float) -> float:
-    """The next round number a grid of four lines looks well with."""
+    """The next number whose quarters are round."""
     for scale in (0.1, 1, 10, 100, 1000, 10_000):
-        for step in (1, 2, 3, 4, 5, 6, 8, 10):
+        for step in (1, 2, 4, 8):
             if value <= step * scale:
                 return step * scale
     return value

@@ -32,6 +32,9 @@ MOST_BESIDE = 60
 NEIGHBOURS = 7
 RIDGE_CELLS, RIDGE_JUDGE, KERNEL_WIDTH = 30.0, 0.5, 3.0
 FIGURES = 8
+# A mask this many times larger than the largest accepted object, or smaller than the smallest, is
+# none: the judge has seen no such mask and cannot know.
+ODD_SIZE = 2.5
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class CellMap:
         features = embedding.features[0].float().cpu().numpy().astype(np.float64)
         x = (features.reshape(len(features), -1).T - self.mean) / self.scale
         value = 1 / (1 + np.exp(-3.0 * (x @ self.weights + self.offset)))
-        return value.reshape(features.shape[1:]).astype(np.float32)
+        return np.asarray(value.reshape(features.shape[1:]), dtype=np.float32)
 
 
 class Judge:
@@ -134,6 +137,7 @@ class Knowledge:
     cells: CellMap
     judge: Judge
     usual_area: float
+    areas: tuple[float, float]
     tokens: NDArray[np.float32]
     classes: NDArray[np.int64]
     multimask: bool
@@ -141,6 +145,13 @@ class Knowledge:
     def figures(self, found: Candidates, heat: NDArray[np.float32]) -> Array:
         """The figures [N, FIGURES] of masks that the judge goes by."""
         return mask_figures(found, heat, self.usual_area)
+
+    def expected_iou(self, found: Candidates, heat: NDArray[np.float32]) -> Array:
+        """How well each mask would be accepted [N]; 0 for sizes far from every accepted one."""
+        ious = self.judge.expected_iou(self.figures(found, heat))
+        area = (found.logits > 0).flatten(1).sum(dim=1).numpy()
+        smallest, largest = self.areas
+        return np.where((area >= smallest / ODD_SIZE) & (area <= largest * ODD_SIZE), ious, 0.0)
 
     def class_of(self, tokens: Tensor) -> list[int]:
         """The class of each mask token [N, C], by the accepted objects most like it."""
@@ -167,7 +178,7 @@ class Learner:
         self._cells: list[tuple[Array, Array]] = []
         self._covers: list[list[NDArray[np.float32]]] = []
         self._map: CellMap | None = None
-        self._area = 1.0
+        self._area, self._range = 1.0, (0.0, 0.0)
         self._rows: list[Array] = []
         self._ious: list[Array] = []
         self._tokens: list[NDArray[np.float32]] = []
@@ -186,6 +197,7 @@ class Learner:
             self._map = CellMap(known[0], known[1])
             areas = [cover.sum() for own in self._covers for cover in own]
             self._area = float(np.median(areas))
+            self._range = (float(np.min(areas)), float(np.max(areas)))
             self._cells.clear()
         return self._map
 
@@ -216,6 +228,7 @@ class Learner:
             self.cells(),
             Judge(np.concatenate(self._rows), np.concatenate(self._ious)),
             self._area,
+            self._range,
             _normalised(np.stack(self._tokens)),
             np.array(self._classes, np.int64),
             self._multimask,
@@ -284,7 +297,8 @@ def mask_figures(found: Candidates, heat: NDArray[np.float32], usual_area: float
 def _coverage(predictor: Predictor, embedding: Embedding, mask: Mask) -> NDArray[np.float32]:
     """How much of each low-resolution pixel [m, m] a mask covers, 0..1."""
     logits = predictor.logits_of_mask(embedding, mask)
-    return (logits / max(1e-6, float(np.abs(logits).max())) + 1) / 2
+    full = max(1e-6, float(np.abs(logits).max()))
+    return np.asarray((logits / full + 1) / 2, dtype=np.float32)
 
 
 def _cells_of(image: Accepted, covers: Sequence[NDArray[np.float32]]) -> tuple[Array, Array]:

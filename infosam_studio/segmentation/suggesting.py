@@ -91,8 +91,7 @@ def suggest(
         if not len(batch):
             break
         found = decode_points(predictor, embedding, batch, multimask=knowledge.multimask)
-        figures = knowledge.figures(found, heat)
-        kept.add(found, knowledge.judge.expected_iou(figures), covered)
+        kept.add(found, knowledge.expected_iou(found, heat), covered)
     return _finished(predictor, embedding, knowledge, kept, options)
 
 

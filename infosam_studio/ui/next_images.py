@@ -19,14 +19,20 @@ from infosam_studio.ui.workers_suggest import RankJob
 # Looking at more images takes minutes; of large projects a fixed random part is looked at.
 MOST_IMAGES = 200
 MOST_KNOWN = 24
+SHORT = {
+    "disagreement": "Versions disagree",
+    "doubt": "The model is unsure",
+    "novelty": "Unlike the labelled",
+}
 
 
 @dataclass(frozen=True)
 class Place:
-    """An image's place in the order, from 0, and why it stands there."""
+    """An image's place in the order, from 0, and why it stands there; ``short`` fits a row."""
 
     place: int
     reason: str
+    short: str
 
 
 class NextImages(QObject):
@@ -102,7 +108,9 @@ class NextImages(QObject):
         self.changed.emit()
 
     def _set_order(self, order: Sequence[Any]) -> None:
-        self.places = {one.image_id: Place(n, one.reason) for n, one in enumerate(order)}
+        self.places = {
+            one.image_id: Place(n, one.reason, SHORT[one.sign]) for n, one in enumerate(order)
+        }
         self.ordered.emit()
         if self._go:
             self._go = False

@@ -113,7 +113,8 @@ class GuideDialog(QDialog):
         self.search.textChanged.connect(self._filter)
         self.index = QListWidget()
         self.index.setAccessibleName("Pages of the guide")
-        self.index.setFixedWidth(230)
+        self.index.setFixedWidth(240)
+        self.index.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.index.currentItemChanged.connect(self._chosen)
         self.text = GuideText()
         self.text.setAccessibleName("Page")
@@ -171,7 +172,7 @@ class GuideDialog(QDialog):
         self.text.moveCursor(QTextCursor.MoveOperation.Start)
         for row in range(self.index.count()):
             item = self.index.item(row)
-            if item is not None and item.data(NAME_ROLE) == name:
+            if item.data(NAME_ROLE) == name:
                 self.index.setCurrentItem(item)
 
     @Slot()
@@ -196,8 +197,6 @@ class GuideDialog(QDialog):
         shown: list[str] = []
         for row in range(self.index.count()):
             item = self.index.item(row)
-            if item is None:
-                continue
             name = str(item.data(NAME_ROLE))
             page = self._pages[name].text.casefold()
             matches = all(word in page for word in words)

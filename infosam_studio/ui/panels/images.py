@@ -130,7 +130,7 @@ def _second_line(index: QModelIndex | QPersistentModelIndex) -> str:
     count = index.data(COUNT_ROLE)
     place = index.data(PLACE_ROLE)
     if place is not None and not count:
-        return f"{place.place + 1}. {place.reason}"
+        return f"{place.place + 1}. {place.short}"
     parts = []
     if count:
         parts.append("1 object" if count == 1 else f"{count} objects")

@@ -23,7 +23,7 @@ from infosam_studio.annotation.model import ObjectRecord
 from infosam_studio.ui import icons
 from infosam_studio.ui.document import Document
 from infosam_studio.ui.panels.frame import Panel, empty_hint
-from infosam_studio.ui.suggestions import confidence, is_suggestion
+from infosam_studio.ui.suggestion_rules import confidence, is_suggestion
 
 ID_ROLE = int(Qt.ItemDataRole.UserRole)
 Index = QModelIndex | QPersistentModelIndex
