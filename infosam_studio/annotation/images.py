@@ -132,6 +132,8 @@ def _is_listed(folder: str, name: str) -> bool:
         return True
     if suffix and not suffix[1:].isdigit():  # names that are UIDs end with a number
         return False
+    if name == "DICOMDIR":  # the table of contents of a disc
+        return False
     path = os.path.join(folder, name)
     try:
         if not os.path.isfile(path):  # opening a pipe would wait for somebody to write

@@ -40,6 +40,8 @@ TRIED = {
     "torchvision": "torchvision",
     "peft": "peft",
 }
+# What the app can do without, and what that adds.
+OPTIONAL = {"pydicom": "reads DICOM"}
 OPENCV_BUILDS = (
     "opencv-python",
     "opencv-python-headless",
@@ -107,6 +109,16 @@ def check_packages(_path: Path | None, problems: list[Problem]) -> list[dict[str
         others = " ".join(builds)
         mend = f"{pip('uninstall', '-y', *builds)} && {pip_install('opencv-python')}"
         problems.append(Problem(f"Several builds of OpenCV overwrite each other: {others}.", mend))
+    return rows
+
+
+def check_optional(_path: Path | None, _problems: list[Problem]) -> list[dict[str, Any]]:
+    """What may be installed besides, and the command for it; no problem where it is not."""
+    rows = []
+    for name, use in OPTIONAL.items():
+        installed = installed_version(name)
+        row: dict[str, Any] = {"name": name, "for": use, "installed": installed}
+        rows.append(row if installed else row | {"command": pip_install(name)})
     return rows
 
 
@@ -373,6 +385,7 @@ def may_write(folder: Path) -> bool:
 
 CHECKS: dict[str, Callable[[Path | None, list[Problem]], Any]] = {
     "packages": check_packages,
+    "optional": check_optional,
     "torch": check_torch,
     "loading": check_loading,
     "window": check_window,

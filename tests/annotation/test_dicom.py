@@ -115,6 +115,7 @@ def test_frames_are_pages_of_a_project(tmp_path: Path) -> None:
     write(tmp_path / "images" / "IM000001", RAMP)
     write(tmp_path / "images" / "1.2.840.7", RAMP)
     (tmp_path / "images" / "notes").write_text("nothing to see")
+    write(tmp_path / "images" / "DICOMDIR", RAMP)
     with Project.create(tmp_path / "p", tmp_path / "images") as project:
         project.scan()
         images = project.images()

@@ -45,6 +45,15 @@ def test_every_dependency_is_listed_and_here() -> None:
     assert problems == []
 
 
+def test_what_is_optional_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    problems: list[doctor.Problem] = []
+    monkeypatch.setattr(doctor, "installed_version", lambda name: None)
+    rows = doctor.check_optional(None, problems)
+    assert rows[0]["installed"] is None
+    assert rows[0]["command"].endswith(f"-m pip install {doctor.pinned('pydicom')}")
+    assert problems == []
+
+
 def test_broken_libraries_are_found_and_mended(tmp_path: Path) -> None:
     """A torchvision built for another torch, two OpenCVs, and a variable that misleads Qt."""
     reason = "operator torchvision::nms does not exist"
