@@ -123,7 +123,9 @@ class User:
         }
 
 
-def measure(project: Path, speed: str, idle_seconds: float = IDLE_SECONDS) -> dict[str, Any]:
+def measure(
+    project: Path, speed: str, idle_seconds: float = IDLE_SECONDS, minutes: float | None = None
+) -> dict[str, Any]:
     """Idle and during an adaptation; the project is labelled already."""
     from infosam_studio.ui.app import SWITCH_INTERVAL, Collector, application, make_window
     from infosam_studio.ui.waiting import wait_for
@@ -142,14 +144,14 @@ def measure(project: Path, speed: str, idle_seconds: float = IDLE_SECONDS) -> di
         assert bench is not None
         if bench.ready_image is None:
             wait_for(bench.image_ready, lambda: None, "encoding the first image")
-        return _both(bench, speed, idle_seconds)
+        return _both(bench, speed, idle_seconds, minutes)
     finally:
         window.close()
         collector.deleteLater()
         sys.setswitchinterval(interval)
 
 
-def _both(bench: Any, speed: str, idle_seconds: float) -> dict[str, Any]:
+def _both(bench: Any, speed: str, idle_seconds: float, minutes: float | None) -> dict[str, Any]:
     import torch
 
     user, lateness = User(bench), Lateness()
@@ -168,7 +170,7 @@ def _both(bench: Any, speed: str, idle_seconds: float) -> dict[str, Any]:
     guesses: list[tuple[float, float]] = []
     lateness.start()
     started = time.monotonic()
-    assert bench.adapting.start(speed=speed)
+    assert bench.adapting.start(speed=speed, minutes=minutes)
     while not ends:
         user.work_on_one_image(lambda: bool(ends))
         run = bench.adapting.run
@@ -211,7 +213,13 @@ def _swaps(bench: Any, name: str) -> dict[str, float]:
 
 
 def run(
-    data: Path, domain: str, images: int, speed: str, idle_seconds: float = IDLE_SECONDS
+    data: Path,
+    domain: str,
+    images: int,
+    speed: str,
+    *,
+    idle_seconds: float = IDLE_SECONDS,
+    minutes: float | None = None,
 ) -> dict[str, Any]:
     """Make the project and measure, on two cores."""
     affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
@@ -220,7 +228,7 @@ def run(
     try:
         with tempfile.TemporaryDirectory() as place:
             project = make_project(data, domain, images, Path(place) / "project")
-            return measure(project, speed, idle_seconds)
+            return measure(project, speed, idle_seconds, minutes)
     finally:
         if affinity is not None:
             os.sched_setaffinity(0, affinity)
@@ -246,12 +254,20 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=10)
     parser.add_argument("--speed", choices=("instant", "full"), default="full")
     parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS)
+    parser.add_argument("--minutes", type=float, help="length of the run (default: its own)")
     args = parser.parse_args()
     if args.data is None:
         print("name the images with --data or INFOSAM_STUDIO_DATA", file=sys.stderr)
         return 2
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    found = run(args.data, args.domain, args.images, args.speed, args.idle_seconds)
+    found = run(
+        args.data,
+        args.domain,
+        args.images,
+        args.speed,
+        idle_seconds=args.idle_seconds,
+        minutes=args.minutes,
+    )
     print(json.dumps(found, indent=1))
     return 0
 
