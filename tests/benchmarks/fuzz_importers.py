@@ -14,8 +14,10 @@ import copy
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
@@ -211,6 +213,13 @@ def damage_folder(folder: Path, rng: random.Random) -> None:
             path.rename(path.with_name(rng.choice(["stranger", "a", "b.jpg"]) + path.suffix))
 
 
+STOP = threading.Event()  # asked to end: what was counted so far is told
+
+
+def stop(_signal: int, _frame: object) -> None:
+    STOP.set()
+
+
 class Broken(Exception):
     """An import did something that it must never do."""
 
@@ -256,7 +265,9 @@ def fuzz(
         good = seeds(folder, formats, family)
         project = make_project(folder, "target")
         number = 0
-        while time.process_time() - busy < 60 * minutes and number < most_cases:
+        while (
+            time.process_time() - busy < 60 * minutes and number < most_cases and not STOP.is_set()
+        ):
             number += 1
             rng = random.Random(f"{seed}/{number}")
             case = folder / "case"
@@ -299,12 +310,16 @@ def fuzz(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=1.0, help="of processor time, for each family")
+    parser.add_argument(
+        "--minutes", type=float, default=1.0, help="of processor time, for each family"
+    )
     parser.add_argument("--family", choices=FAMILIES, action="append")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "fuzz-broken")
     args = parser.parse_args()
     failed = False
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     for family in args.family or FAMILIES:
         result = fuzz(family, args.minutes, args.seed, args.keep)
         print(json.dumps(result), flush=True)
