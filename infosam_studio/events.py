@@ -29,6 +29,7 @@ imported here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -211,8 +212,17 @@ class Control:
 
 # A run is ended by force when it has not reacted for so long, in seconds; and when it has, but
 # is still there so much later.
-REACTION: Final = 0.5
+REACTION: Final = 0.4
 GRACE: Final = 10.0
+
+
+def leave() -> None:
+    """End a child that has said its last word at once: taking torch apart takes a while."""
+    if os.environ.get(CHILD_VARIABLE) == "1":
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                stream.flush()
+        os._exit(1)
 
 
 def watch_parent(

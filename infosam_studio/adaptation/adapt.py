@@ -28,6 +28,7 @@ from infosam_studio.adaptation.plan import (
     choose_device,
     paper_plan,
     studio_plan,
+    with_method,
 )
 from infosam_studio.adaptation.relation import RelationModule, make_relation
 from infosam_studio.adaptation.result import (
@@ -61,7 +62,7 @@ __all__ = ["AdaptOptions", "AdaptResult", "ensure_split", "run_adapt"]
 
 # Seconds of training without --minutes on two cores for an encoder of 512 px; larger encoders
 # and a single core get more.
-TRAIN_SECONDS: Final = {"instant": 10.0, "full": 110.0}
+TRAIN_SECONDS: Final = {"instant": 12.0, "full": 110.0}
 FEWEST_STEPS: Final = 16
 
 
@@ -120,7 +121,8 @@ class _Run:
         threads: int,
         spread: Spread,
     ) -> None:
-        self.project, self.options, self.clock = project, options, clock
+        self.project, self.clock = project, clock
+        options = self.options = with_method(options)
         self.emit, self.threads, self.spread = emit, threads, spread
         self.device = choose_device(options.device)
         self.name = options.name or next_name(project.adapters_dir)

@@ -18,7 +18,7 @@ SPEEDS: Final = ("instant", "full")
 
 # First figures (one seed, two domains, pre-trained relation module) favour it; the full study, once
 # run, decides per number of labels.
-DEFAULT_METHOD: Final = "infosam"
+DEFAULT_METHOD: Final = {"instant": "infosam", "full": "infosam"}
 
 # Recipe studio weighs the information terms a tenth of what the paper does: with few labels and
 # few steps the published weights held the student back (white blood cells, 10 images: IoU@1 0.71
@@ -41,7 +41,7 @@ class AdaptOptions:
     project: Path
     model: str | None = None
     recipe: str = "studio"
-    method: str = DEFAULT_METHOD
+    method: str = "auto"
     speed: str = "instant"
     name: str | None = None
     minutes: float | None = None
@@ -56,7 +56,7 @@ class AdaptOptions:
 
     def __post_init__(self) -> None:
         _one_of("recipe", self.recipe, RECIPES)
-        _one_of("method", self.method, METHODS)
+        _one_of("method", self.method, ("auto", *METHODS))
         _one_of("speed", self.speed, SPEEDS)
         if self.name is not None and not NAME.fullmatch(self.name):
             raise StudioError(
@@ -70,6 +70,15 @@ class AdaptOptions:
             raise StudioError("--train-images must be at least 1.")
         if self.recipe == "paper" and self.speed == "instant":
             raise StudioError("Recipe paper trains the encoder: use it with --speed full.")
+
+
+def with_method(options: AdaptOptions) -> AdaptOptions:
+    """The same options, ``auto`` resolved to what the study found best; recipe ``paper`` is
+    InfoSAM by definition."""
+    if options.method != "auto":
+        return options
+    best = "infosam" if options.recipe == "paper" else DEFAULT_METHOD[options.speed]
+    return replace(options, method=best)
 
 
 def _one_of(label: str, value: str, known: tuple[str, ...]) -> None:

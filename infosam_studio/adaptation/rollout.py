@@ -151,6 +151,9 @@ class Roller:
                 first, last = (1, 4) if batch.multimask else (0, 1)
                 logits, scores = out.logits[:, first:last], out.scores[:, first:last]
                 enlarged = canvas.enlarged(logits)
+            if logits.requires_grad:
+                # Also on the way back, which takes twice as long, somebody may want to stop.
+                logits.register_hook(self._listen)  # type: ignore[no-untyped-call]
             hard, reached = canvas.compared(enlarged)
             best = scores.detach().argmax(dim=1)
             asker.take(hard[rows, best], logits.detach()[rows, best])
@@ -163,6 +166,9 @@ class Roller:
                 taught.tokens.append(out.tokens[rows, taught.places[-1]])
                 taught.prompts.append(batch)
         return taught.rolled(np.stack(ious, axis=1).astype(np.float64))
+
+    def _listen(self, _gradient: Tensor) -> None:
+        self._check()
 
     def _learns(
         self, draws: Draws | None, recorded: Prompts | None, rounds: int | None

@@ -36,8 +36,9 @@ def add_parsers(subparsers: Any) -> None:
     parser.add_argument("--recipe", choices=("studio", "paper"), default="studio")
     parser.add_argument(
         "--method",
-        choices=("infosam", "lora", "decoder"),
-        default="infosam",
+        choices=("auto", "infosam", "lora", "decoder"),
+        default="auto",
+        help="auto: what did best in the study for this speed (see the guide)",
     )
     parser.add_argument("--speed", choices=("instant", "full"), default=None)
     parser.add_argument("--name", metavar="N", help="name of the new version (default: v1, v2 …)")
@@ -122,7 +123,14 @@ def _put_in_use(options: AdaptOptions, result: AdaptResult) -> None:
 
 
 def _with_events(args: argparse.Namespace, started: float) -> int:
-    from infosam_studio.events import Control, Event, EventWriter, claim_stdout, watch_parent
+    from infosam_studio.events import (
+        Control,
+        Event,
+        EventWriter,
+        claim_stdout,
+        leave,
+        watch_parent,
+    )
 
     writer = EventWriter(claim_stdout())
     control = Control()
@@ -133,6 +141,8 @@ def _with_events(args: argparse.Namespace, started: float) -> int:
     except Exception as error:
         stopped = isinstance(error, Cancelled)
         writer(Event("failed", {"text": _sentence(error), "cancelled": stopped}))
+        if stopped:
+            leave()
         raise
     writer(Event("finished", result.to_json()))
     return 0

@@ -1,6 +1,6 @@
 """Tables and the plot of the adaptation study.
 
-    python -m tests.benchmarks.study_report study.jsonl [--to FOLDER]
+    python -m tests.benchmarks.study_report study.jsonl … [--to FOLDER]
 
 Differences are paired by test object and averaged over seeds first; an average over domains
 gives every domain the same weight. Intervals are 90 % percentile bootstraps that draw whole test
@@ -10,7 +10,6 @@ images within each domain, because objects of one image are not independent.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.benchmarks.adaptation_study import CLICKS, DEVELOPMENT, REPORT, read_lines
+from tests.benchmarks.adaptation_study import CLICKS, DEVELOPMENT, REPORT, key_of, read_lines
 
 Lines = Sequence[Mapping[str, Any]]
 Floats = NDArray[np.float64]
@@ -284,30 +283,13 @@ def _panel(
     return "".join(out)
 
 
-def save_png(picture: str, path: Path) -> None:
-    """Paint an SVG with Qt, which the app needs anyway."""
-    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    from PySide6.QtCore import QByteArray
-    from PySide6.QtGui import QGuiApplication, QImage, QPainter
-    from PySide6.QtSvg import QSvgRenderer
-
-    app = QGuiApplication.instance() or QGuiApplication([])
-    renderer = QSvgRenderer(QByteArray(picture.encode()))
-    image = QImage(renderer.defaultSize() * 2, QImage.Format.Format_RGB32)
-    painter = QPainter(image)
-    renderer.render(painter)
-    painter.end()
-    image.save(str(path))
-    del app
-
-
 def main() -> int:
-    """Print the report; with ``--to`` write ``adaptation_study.png`` there."""
+    """Print the report; with ``--to`` write ``adaptation_study.svg`` there."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("lines", type=Path)
+    parser.add_argument("lines", type=Path, nargs="+")
     parser.add_argument("--to", type=Path)
     args = parser.parse_args()
-    lines = read_lines(args.lines)
+    lines = list({key_of(line): line for path in args.lines for line in read_lines(path)}.values())
     models = sorted({line["model"] for line in lines})
     print(f"models {models}, {len(lines)} cells\n")
     for title, domains in (("report", REPORT), ("development", DEVELOPMENT)):
@@ -316,7 +298,7 @@ def main() -> int:
             print(f"## {title}\n\n{domain_table(lines, here)}\n{mean_table(lines, here)}")
             print(contrasts(lines, here))
             if args.to is not None and title == "report":
-                save_png(svg(lines, here), args.to / "adaptation_study.png")
+                (args.to / "adaptation_study.svg").write_text(svg(lines, here), encoding="utf-8")
     print(forgetting(lines))
     return 0
 
