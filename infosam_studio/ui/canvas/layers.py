@@ -14,7 +14,7 @@ from infosam_studio.ui import crops
 from infosam_studio.ui.canvas.marks import OutlineItem, PromptMarks
 from infosam_studio.ui.canvas.overlay import Style
 from infosam_studio.ui.canvas.pen_outlines import PenOutlines
-from infosam_studio.ui.canvas.samples import CropSamples, LiveSamples, samples_of
+from infosam_studio.ui.canvas.samples import CropSamples, LiveSamples, Room, samples_of
 from infosam_studio.ui.canvas.view import CanvasView
 from infosam_studio.ui.crops import Crop, Rect
 from infosam_studio.ui.document import Document
@@ -60,6 +60,7 @@ class CanvasLayers(QObject):
         self._hover_crop: Crop | None = None
         self._refined: frozenset[int] = frozenset()
         self._stroked: int | None = None
+        self._room = Room()
         self._marked: tuple[int, ...] = ()
         self._draft_hidden = False
         self._sure_enough = 0.0
@@ -100,6 +101,7 @@ class CanvasLayers(QObject):
         self._pen_outlines.set_bounds(*self._view.image_size)
         self._drawn.clear()
         self._waiting.clear()
+        self._room.clear()
         self._draft_crop = self._hover_crop = None
         self._stroked = None
         self._hover_outline.show_crop(crops.EMPTY, QColor("white"))
@@ -138,7 +140,7 @@ class CanvasLayers(QObject):
             key = next(iter(self._waiting))
             record = self._waiting.pop(key)
             self._drawn[key] = record
-            self._view.overlay.set(key, samples_of(record.mask))
+            self._view.overlay.set(key, samples_of(record.mask, self._room))
         if self._waiting:
             self._taking_in.start(0)
         else:

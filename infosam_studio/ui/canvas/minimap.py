@@ -168,7 +168,7 @@ class Minimap(QWidget):
         beyond = QPainterPath()
         beyond.addRect(outer)
         beyond.addRect(frame)
-        painter.fillPath(beyond, QColor(0, 0, 0, 105))
+        painter.fillPath(beyond, QColor(0, 0, 0, 80))
         painter.setPen(QPen(QColor(0, 0, 0, 150), 3.0))
         painter.drawRect(frame)
         painter.setPen(QPen(QColor("#ffffff"), 1.5))

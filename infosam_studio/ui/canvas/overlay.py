@@ -22,7 +22,7 @@ from infosam_studio.ui.crops import BoolArray, Rect, intersect, union_rect
 
 TILE = 512
 FINEST = -3
-KEPT_TILES = 192
+KEPT_TILES = 144
 CELL = 1024
 MOST_CELLS = 256
 HALO = 0xE6E6E6E6  # white, nearly opaque, premultiplied

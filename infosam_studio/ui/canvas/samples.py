@@ -6,6 +6,8 @@ Level 0 are the image's pixels, level k covers 2**k of them with one, level -k d
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +19,9 @@ from infosam_studio.ui.crops import BoolArray, Crop, Rect
 
 # A mask whose box has more pixels than this is never unpacked to be drawn.
 LARGEST_BOX = 16_000_000
+UNPACKED_BYTES = 192 * 2**20
+# Coarser levels than this take a sixteenth of the memory at most.
+KEPT_FROM = 2
 
 
 class Samples(Protocol):
@@ -59,25 +64,88 @@ class _Enlarging:
         raise NotImplementedError
 
 
+class Room:
+    """Bounds the memory of unpacked masks: the least recently drawn ones are packed again."""
+
+    def __init__(self, limit_bytes: int = UNPACKED_BYTES) -> None:
+        self.limit_bytes, self.bytes = limit_bytes, 0
+        self._held: OrderedDict[int, tuple[CropSamples, int]] = OrderedDict()
+
+    def use(self, mask: CropSamples, size: int) -> None:
+        """``mask`` is being drawn and takes ``size`` bytes."""
+        self.forget(mask)
+        self._held[id(mask)] = (mask, size)
+        self.bytes += size
+        while self.bytes > self.limit_bytes and len(self._held) > 1:
+            oldest = next(iter(self._held.values()))[0]
+            self.forget(oldest)
+            oldest.pack()
+
+    def touch(self, mask: CropSamples) -> None:
+        """``mask`` is being drawn again."""
+        if id(mask) in self._held:
+            self._held.move_to_end(id(mask))
+
+    def forget(self, mask: CropSamples) -> None:
+        """``mask`` takes no memory any more."""
+        _, size = self._held.pop(id(mask), (mask, 0))
+        self.bytes -= size
+
+    def clear(self) -> None:
+        """Nothing is drawn any more."""
+        self._held.clear()
+        self.bytes = 0
+
+
 class CropSamples(_Enlarging):
-    """A mask in memory; coarser levels are made when first asked for and kept.
+    """A mask's pixels; coarser levels are made when first asked for and kept.
 
     A pixel of a coarser level belongs to the mask where half of what it covers does, but no
-    mask vanishes altogether: then every pixel it touches belongs to it.
+    mask vanishes altogether: then every pixel it touches belongs to it. With ``unpack`` and a
+    ``room`` the fine levels come and go; only levels from `KEPT_FROM` on stay.
     """
 
-    def __init__(self, crop: Crop) -> None:
-        self.crop = crop
-        self._levels = [crop]
+    def __init__(
+        self,
+        crop: Crop | None,
+        *,
+        rect: Rect | None = None,
+        unpack: Callable[[], Crop] | None = None,
+        room: Room | None = None,
+    ) -> None:
+        self._rect = rect or (crop.rect if crop is not None else (0, 0, 0, 0))
+        self._unpack, self._room = unpack, room
+        self._levels: dict[int, Crop] = {} if crop is None else {0: crop}
 
     @property
     def rect(self) -> Rect:
-        return self.crop.rect
+        return self._rect
+
+    @property
+    def crop(self) -> Crop:
+        """The mask at the image's own resolution."""
+        return self._at(0)
+
+    def _at(self, level: int) -> Crop:
+        found = self._levels.get(level)
+        if found is None and level == 0:
+            assert self._unpack is not None
+            found = self._levels[0] = self._unpack()
+            if self._room is not None:
+                self._room.use(self, found.pixels.nbytes * 5 // 4)
+        elif found is None:
+            found = self._levels[level] = _halved(self._at(level - 1))
+        elif self._room is not None and level < KEPT_FROM:
+            self._room.touch(self)
+        return found
+
+    def pack(self) -> None:
+        """Give the memory of the fine levels back."""
+        for level in range(KEPT_FROM):
+            self._levels.pop(level, None)
 
     def _sample(self, level: int, area: Rect) -> BoolArray:
-        while len(self._levels) <= level:
-            self._levels.append(_halved(self._levels[-1]))
-        return crops.window(self._levels[level], area)
+        return crops.window(self._at(level), area)
 
 
 def _halved(crop: Crop) -> Crop:
@@ -139,10 +207,14 @@ class LiveSamples(_Enlarging):
         return crops.window(Crop(first[0], first[1], pixels), area)
 
 
-def samples_of(rle: Rle) -> Samples:
-    """A stored mask as it is drawn."""
+def samples_of(rle: Rle, room: Room) -> Samples:
+    """A stored mask as it is drawn; it is unpacked when it first comes into view."""
     x, y, width, height = masks.bbox(rle)
     rect = (x, y, x + width, y + height)
     if width * height > LARGEST_BOX:
         return RleSamples(rle, rect)
-    return CropSamples(Crop(x, y, masks.decode_window(rle, *rect)))
+
+    def unpack() -> Crop:
+        return Crop(x, y, masks.decode_window(rle, *rect))
+
+    return CropSamples(None, rect=rect, unpack=unpack, room=room)

@@ -21,7 +21,7 @@ Table = NDArray[np.uint8]
 Place = tuple[int, int, int]
 """Level, column and row of a tile."""
 
-MEMORY_BYTES = 320 * 2**20
+MEMORY_BYTES = 256 * 2**20
 KEPT_VALUES = 4
 # This many tiles around the view are read as well, once the view has what it needs.
 AROUND = 1
