@@ -197,3 +197,14 @@ def test_models(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert starter.is_file()
     assert cli.main(["models", "get", "mine"]) == 1
     assert "no model mine" in capsys.readouterr().err
+
+
+def test_bench_compares_with_plain_segment_anything(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("bench", "--no-adapt", "--repeat", 1, "--image-size", "96x64")
+    result = call(capsys, *arguments)
+    assert (result["model"], result["image"], result["adapt_step_s"]) == ("starter", [96, 64], {})
+    for name in ("encode_s", "click_s", "plain_encode_s", "plain_click_s", "memory_mb"):
+        value = result[name]
+        assert isinstance(value, float)
+        assert value > 0
+    assert cli.main(["bench", "--image-size", "large"]) == 1
