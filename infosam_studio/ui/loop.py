@@ -40,6 +40,7 @@ class Loop(QObject):
         self.comparing.told.connect(self._note)
         self.comparing.shown.connect(self._show_other)
         self.suggestions.changed.connect(self._restyle)
+        self.suggestions.accepted.connect(self._accepted)
         self.next_images.ordered.connect(self._show_order)
         bench.images.places_wanted.connect(self.next_images.start)
         bench.labour.told.connect(bench.tell)
@@ -69,6 +70,12 @@ class Loop(QObject):
     def _show_other(self, crop: object) -> None:
         """One's own mask steps back while another version's is shown."""
         self._bench.layers.set_draft_visible(crop is None)
+
+    @Slot(int)
+    def _accepted(self, count: int) -> None:
+        """Accepted suggestions are labels like others: runs by themselves count them."""
+        for _ in range(count):
+            self._bench.adapting.automatic.object_accepted()
 
     @Slot()
     def _restyle(self) -> None:

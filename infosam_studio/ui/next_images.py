@@ -89,7 +89,7 @@ class NextImages(QObject):
     def cancel(self) -> None:
         """Stop; the order found before stays."""
         if self._job is not None:
-            self._job.cancelled = True
+            self._job.cancelled, self._job = True, None
             self._go = False
             self.changed.emit()
 

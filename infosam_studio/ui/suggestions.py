@@ -56,6 +56,7 @@ class Suggestions(QObject):
     """Runs in the background, one at a time; ``changed`` tells the panel."""
 
     changed = Signal()
+    accepted = Signal(int)
     told = Signal(str, str, str)
 
     def __init__(self, document: Document, inference: Inference, parent: QObject) -> None:
@@ -100,11 +101,10 @@ class Suggestions(QObject):
     def _targets(self, scope: str) -> list[Target]:
         current = self._document.current
         if scope == "image":
-            wanted = [current] if current is not None and is_fit(current) else []
-        else:
-            wanted = self._to_do_from(current)
-            wanted = wanted[:FEW] if scope == "few" else wanted
-        return [self._target(record) for record in wanted]
+            return [self._target(current)] if current is not None and is_fit(current) else []
+        wanted = self._to_do_from(current)  # nothing is labelled there, so nothing is taken
+        wanted = wanted[:FEW] if scope == "few" else wanted
+        return [Target(self._document.job(record)) for record in wanted]
 
     def _to_do_from(self, current: ImageRecord | None) -> list[ImageRecord]:
         """Untouched images, those after the current one first."""
@@ -126,7 +126,9 @@ class Suggestions(QObject):
     def cancel(self) -> None:
         """Stop; what is found so far is kept to review."""
         if self._job is not None:
-            self._job.cancelled = True
+            self._job.cancelled, self._job = True, None
+            if self._found:
+                self._keep("")
             self.changed.emit()
 
     @Slot(object)
@@ -239,7 +241,9 @@ class Suggestions(QObject):
     def _accept(self, chosen: Sequence[ObjectRecord]) -> None:
         update: dict[int, dict[str, Any]] = {one.id: accepted_fields(one) for one in chosen}
         name = f"Accept {_count(len(chosen), 'suggestion')}"
-        self._document.guarded(self._document.change_objects, name, update=update)
+        done = self._document.guarded(self._document.change_objects, name, update=update)
+        if done is not None:
+            self.accepted.emit(len(chosen))
 
     def dismiss_here(self) -> int:
         """Delete every suggestion of this image, also those below the slider; how many."""

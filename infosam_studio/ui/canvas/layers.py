@@ -171,10 +171,13 @@ class CanvasLayers(QObject):
         if self.look.hidden or key == self._stroked or key in self._drafting.refined:
             return False
         record = self._document.objects.get(key)
-        if record is None or (is_suggestion(record) and confidence(record) < self._sure_enough):
+        if record is None or self._too_unsure(record):
             return False
         selected = self._document.selected
         return not self.look.only_selected or not selected or key in selected
+
+    def _too_unsure(self, record: ObjectRecord) -> bool:
+        return is_suggestion(record) and confidence(record) < self._sure_enough
 
     def color_of(self, key: int) -> QColor:
         """The colour an object is drawn in: its class's, or its own when asked for."""
@@ -209,6 +212,7 @@ class CanvasLayers(QObject):
         here = (x, y, x + 1, y + 1)
         objects = self._document.objects
         near = [key for key in self._view.overlay.overlay.near(here) if key in objects]
+        near = [key for key in near if not self._too_unsure(objects[key])]
         held = self._view.overlay.overlay.masks
         hits = [key for key in near if held[key].sample(0, here).any()]
         if not hits:
