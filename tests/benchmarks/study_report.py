@@ -197,7 +197,7 @@ def contrasts(lines: Lines, domains: Sequence[str]) -> str:
 
 def forgetting(lines: Lines) -> str:
     """The other domains before and after adapting to one."""
-    base = {line["domain"]: line for line in lines if line["method"] == "base"}
+    base = {line["domain"]: line for line in lines if line["method"] == "base" and "others" in line}
     out = []
     for line in lines:
         before = base.get(line["domain"], {}).get("others")
@@ -289,7 +289,9 @@ def main() -> int:
     parser.add_argument("lines", type=Path, nargs="+")
     parser.add_argument("--to", type=Path)
     args = parser.parse_args()
-    lines = list({key_of(line): line for path in args.lines for line in read_lines(path)}.values())
+    every = [line for path in args.lines for line in read_lines(path)]
+    # A cell that stands in two files counts once, as it stands in the first.
+    lines = list({key_of(line): line for line in reversed(every)}.values())[::-1]
     models = sorted({line["model"] for line in lines})
     print(f"models {models}, {len(lines)} cells\n")
     for title, domains in (("report", REPORT), ("development", DEVELOPMENT)):
@@ -299,7 +301,7 @@ def main() -> int:
             print(contrasts(lines, here))
             if args.to is not None and title == "report":
                 (args.to / "adaptation_study.svg").write_text(svg(lines, here), encoding="utf-8")
-    print(forgetting(lines))
+    print(forgetting(every))
     return 0
 
 
