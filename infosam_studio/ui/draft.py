@@ -59,6 +59,11 @@ class Step:
             return self.candidates[self.chosen].crop
         return None
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether the model's answer is the very mask the clicks were to change."""
+        return not self.by_hand and self.edited is not None and self.crop is self.edited
+
 
 @dataclass(eq=False)
 class Draft:

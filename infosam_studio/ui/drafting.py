@@ -160,7 +160,7 @@ class Drafting(DraftHolder):
             return
         self._adapter = answer.adapter
         step = draft.current
-        if step is not None and step.edited is not None and step.crop is step.edited:
+        if step is not None and step.serial == answer.serial and step.unchanged:
             self.refused.emit("Nothing fitting to change there: Tab shows other masks, P paints.")
         if answer.image_id == self._document.current_id:
             self._changed()

@@ -35,7 +35,7 @@ from PySide6.QtTest import QTest  # isort: skip
 
 DOMAINS = ("nuclei", "wbc", "coffee_leaf", "crop_weed", "skin_lesion", "ultrasound")
 PER_DOMAIN = 2
-LOOKS_MS = 700
+LOOKS_MS = 400
 
 
 def copy_images(data: Path, folder: Path) -> None:

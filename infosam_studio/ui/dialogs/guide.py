@@ -29,6 +29,7 @@ CARD = "model_card"
 # In the order of use; pages not named here follow by title.
 FIRST = (
     "start",
+    "labelling",
     "adapting",
     "suggestions",
     "next_image",
