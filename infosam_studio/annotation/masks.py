@@ -153,12 +153,36 @@ def decode_window(rle: Rle, x0: int, y0: int, x1: int, y1: int) -> Mask:
     touched = np.flatnonzero((reach > x0 * rle.height) & (inside[: reach.size] < x1 * rle.height))
     if touched.size == 0:
         return out
+    starts, stops = inside[touched], reach[touched]
+    columns = starts // rle.height
+    if np.array_equal(columns, (stops - 1) // rle.height):
+        # Every run lies in one column: only the window's own rows are ever unpacked.
+        rows = (starts - columns * rle.height, stops - columns * rle.height)
+        down = _fill_columns(columns - x0, *rows, y0, out.shape)
+        out.view(np.uint8)[:] = cv2.transpose(down)
+        return out
     first = max(x0, int(inside[touched[0]]) // rle.height)
     last = min(x1, (int(reach[touched[-1]]) - 1) // rle.height + 1)
     flat = _expand(ends, first * rle.height, last * rle.height)
     down = flat.reshape(last - first, rle.height)[:, y0:y1]
     out.view(np.uint8)[:, first - x0 : last - x0] = cv2.transpose(down)
     return out
+
+
+def _fill_columns(
+    columns: Counts, tops: Counts, bottoms: Counts, y0: int, shape: tuple[int, ...]
+) -> npt.NDArray[np.uint8]:
+    """Runs within single columns as pixels 0 and 1, columns as rows: [width, height]."""
+    height, width = shape
+    tops = np.clip(tops - y0, 0, height)
+    bottoms = np.clip(bottoms - y0, 0, height)
+    kept = (columns >= 0) & (columns < width) & (bottoms > tops)
+    at = columns[kept] * height
+    bounds = np.empty(2 * at.size + 1, np.int64)
+    bounds[:-1:2], bounds[1:-1:2], bounds[-1] = at + tops[kept], at + bottoms[kept], width * height
+    values = (np.arange(bounds.size) & 1).astype(np.uint8)
+    flat = np.repeat(values, np.diff(bounds, prepend=0))
+    return flat.reshape(width, height)
 
 
 def _expand(ends: Counts, start: int, stop: int) -> npt.NDArray[np.uint8]:
