@@ -14,6 +14,7 @@ from infosam_studio.ui.theme import theme
 from infosam_studio.ui.workers_adapt import Ended
 
 MOST_CLASSES = 8
+ARROW = "&nbsp;→&nbsp;"  # a dock is narrow, and these must not be torn apart
 
 
 class ResultCard(QFrame):
@@ -206,9 +207,9 @@ def per_class(result: dict[str, Any]) -> str:
         color = tokens.good if gain > 0.05 else tokens.bad if gain < -0.05 else tokens.text
         rows.append(
             f"<tr><td>{html.escape(name)}&nbsp;&nbsp;</td>"
-            f'<td align="right" style="color:{color}">{old.get("noc85", 0):.1f} → '
+            f'<td align="right" style="color:{color}">{old.get("noc85", 0):.1f}{ARROW}'
             f"{new.get('noc85', 0):.1f}&nbsp;&nbsp;</td>"
-            f'<td align="right">{_first(old):.2f} → {_first(new):.2f}&nbsp;&nbsp;</td>'
+            f'<td align="right">{_first(old):.2f}{ARROW}{_first(new):.2f}&nbsp;&nbsp;</td>'
             f'<td align="right" style="color:{tokens.muted}">{new.get("objects", 0)}</td></tr>'
         )
     more = len(names) - MOST_CLASSES
@@ -216,7 +217,7 @@ def per_class(result: dict[str, Any]) -> str:
     muted = f'style="color:{tokens.muted}"'
     head = (
         f"<tr><td {muted}>Class</td><td {muted}>clicks&nbsp;&nbsp;</td>"
-        f"<td {muted}>IoU, 1 click&nbsp;&nbsp;</td><td {muted}>n</td></tr>"
+        f"<td {muted}>IoU@1&nbsp;&nbsp;</td><td {muted}>n</td></tr>"
     )
     return f"<table cellspacing='2'>{head}{''.join(rows)}{rest}</table>"
 
