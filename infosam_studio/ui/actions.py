@@ -67,6 +67,7 @@ SPECS = (
     Spec("next", "Next image", "Images", ("D",), "next"),
     Spec("next_unfinished", "Next image to do", "Images", ("Shift+D",), "skip"),
     Spec("suggested_image", "Next image worth labelling", "Images", ("Ctrl+D",), "next_best"),
+    Spec("what_next", "Rank images by what to label next", "Images", (), "", checkable=True),
     Spec("next_review", "Next image with suggestions", "Images", ("Shift+Q",), "next"),
     Spec("mark_done", "Mark fully labelled", "Images", ("Ctrl+Return",), "done"),
     Spec("mark_empty", "Mark nothing here", "Images", ("Ctrl+Backspace",), "empty"),

@@ -143,7 +143,17 @@ class Commands(QObject):
             self._bench.document.open_image(image_id)
 
     def do_suggested_image(self, _checked: bool) -> None:
-        self._bench.loop.next_images.go()
+        if self._bench.loop.next_images.on:
+            self._bench.loop.next_images.go()
+        else:
+            self._bench.toast.tell(
+                "Ranking images is off: it has not been shown to beat the order of the list.",
+                action="what_next",
+                label="Switch on",
+            )
+
+    def do_what_next(self, checked: bool) -> None:
+        self._bench.loop.rank_images(checked)
 
     def do_cancel_next_images(self, _checked: bool) -> None:
         self._bench.loop.next_images.cancel()

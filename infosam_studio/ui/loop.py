@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, Slot
 from PySide6.QtWidgets import QWidget
 
 from infosam_studio.ui.comparing import Comparing
-from infosam_studio.ui.next_images import NextImages
+from infosam_studio.ui.next_images import ON_AT_FIRST, NextImages
 from infosam_studio.ui.panels.suggest import SuggestPanel
 from infosam_studio.ui.suggestion_rules import is_suggestion
 from infosam_studio.ui.suggestions import Suggestions
@@ -43,6 +43,10 @@ class Loop(QObject):
         self.suggestions.accepted.connect(self._accepted)
         self.next_images.ordered.connect(self._show_order)
         bench.images.places_wanted.connect(self.next_images.start)
+        stored = bench.settings.value("what_next")
+        self.next_images.on = str(stored) == "true" if stored is not None else ON_AT_FIRST
+        bench.images.offer_places(self.next_images.on)
+        actions["what_next"].setChecked(self.next_images.on)
         bench.labour.told.connect(bench.tell)
 
     def _other(self) -> tuple[str | None, Path | None] | None:
@@ -83,6 +87,17 @@ class Loop(QObject):
         objects = self._bench.document.objects
         if any(is_suggestion(one) for one in objects.values()):
             self._bench.layers.show_suggestions_from(self.suggestions.shown_from)
+
+    def rank_images(self, on: bool) -> None:
+        """Switch the ranking on, which orders the list by it, or off."""
+        self._bench.settings.setValue("what_next", "true" if on else "false")
+        self.next_images.on = on
+        self._bench.images.offer_places(on)
+        if on:
+            self._bench.images.order_by("next")
+        else:
+            self._bench.images.order_by("name")
+            self.next_images.forget()
 
     @Slot()
     def _show_order(self) -> None:

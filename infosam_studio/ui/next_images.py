@@ -19,6 +19,8 @@ from infosam_studio.ui.workers_suggest import RankJob
 # Looking at more images takes minutes; of large projects a fixed random part is looked at.
 MOST_IMAGES = 200
 MOST_KNOWN = 24
+# `bench_next_image` has not shown it to save clicks against random order.
+ON_AT_FIRST = False
 SHORT = {
     "disagreement": "Versions disagree",
     "doubt": "The model is unsure",
@@ -47,6 +49,7 @@ class NextImages(QObject):
         self._document, self._inference = document, inference
         self._job: RankJob | None = None
         self._go = False
+        self.on = ON_AT_FIRST
         self.places: dict[int, Place] = {}
         self.progress = (0, 0)
         inference.background.connect(self._take)
@@ -106,6 +109,12 @@ class NextImages(QObject):
             elif told.result is not None:
                 self._set_order(told.result)
         self.changed.emit()
+
+    def forget(self) -> None:
+        """No order any more."""
+        self.cancel()
+        self.places = {}
+        self.ordered.emit()
 
     def _set_order(self, order: Sequence[Any]) -> None:
         self.places = {

@@ -181,12 +181,16 @@ def test_what_to_label_next_is_ordered_with_reasons(
 ) -> None:
     label_first(bench)
     following = bench.loop.next_images
-    assert following.start()
+    assert not bench.images._orders["next"].isVisible()  # off until it is proven or asked for
+    window.actions_["suggested_image"].trigger()
+    assert not following.running
+    window.actions_["what_next"].trigger()
+    assert following.running
     qtbot.waitUntil(lambda: not following.running, timeout=WAIT_MS)
     ids = [one.id for one in bench.document.images()]
     assert set(following.places) == set(ids[1:])
     assert sorted(one.place for one in following.places.values()) == [0, 1]
-    bench.images.filter.order_by("next")
+    assert bench.images._orders["next"].isChecked()
     order = [
         bench.images.filter.index(row, 0).data(PLACE_ROLE)
         for row in range(bench.images.filter.rowCount())
@@ -196,7 +200,9 @@ def test_what_to_label_next_is_ordered_with_reasons(
     best = min(following.places, key=lambda one: following.places[one].place)
     window.actions_["suggested_image"].trigger()
     assert bench.document.current_id == best
-    bench.images.filter.order_by("name")
+    window.actions_["what_next"].trigger()
+    assert not following.places
+    assert bench.images.filter.index(0, 0).data(PLACE_ROLE) is None
 
 
 @needs_starter

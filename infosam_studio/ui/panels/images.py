@@ -209,6 +209,7 @@ class ImagesPanel(Panel):
         states.triggered.connect(self._filter_chosen)
         menu.addSeparator()
         orders = QActionGroup(menu)
+        self._orders: dict[str, QAction] = {}
         for text, order in (
             ("Order by name", "name"),
             ("Order by objects", "objects"),
@@ -219,6 +220,7 @@ class ImagesPanel(Panel):
             action.setCheckable(True)
             action.setChecked(order == "name")
             action.setData(order)
+            self._orders[order] = action
         menu.addActions(orders.actions())
         orders.triggered.connect(self._order_chosen)
         button.setMenu(menu)
@@ -246,9 +248,18 @@ class ImagesPanel(Panel):
 
     @Slot(QAction)
     def _order_chosen(self, action: QAction) -> None:
-        self.filter.order_by(action.data())
-        if action.data() == "next" and not self._has_places:
+        self.order_by(action.data())
+
+    def order_by(self, order: str) -> None:
+        """Order the list, as the menu does."""
+        self._orders[order].setChecked(True)
+        self.filter.order_by(order)
+        if order == "next" and not self._has_places:
             self.places_wanted.emit()
+
+    def offer_places(self, on: bool) -> None:
+        """Whether the menu has the order of what to label next."""
+        self._orders["next"].setVisible(on)
 
     def show_places(self, places: dict[int, Place]) -> None:
         """Take over what to label next, with the reasons."""
