@@ -10,7 +10,7 @@ from PySide6.QtGui import QColor
 from infosam_studio.annotation import masks
 from infosam_studio.ui import crops
 from infosam_studio.ui.canvas import overlay as overlay_module
-from infosam_studio.ui.canvas.overlay import TILE, Overlay, Style
+from infosam_studio.ui.canvas.overlay import TILE, Budget, Overlay, Style
 from infosam_studio.ui.canvas.samples import (
     KEPT_FROM,
     CropSamples,
@@ -131,6 +131,25 @@ def test_unpacked_masks_are_bounded_in_memory_and_come_back_alike() -> None:
             assert room.bytes <= room.limit_bytes
     held = [one for one in stored if isinstance(one, CropSamples) and 0 in one._levels]
     assert 1 <= len(held) <= 4
+
+
+def test_unpacking_many_masks_takes_several_paints_and_ends_alike() -> None:
+    room = Room()
+    pixels = [blob(20 * number, 15 * number, 280, 260) for number in range(30)]
+    slow, anew = fresh(), fresh()
+    for key, crop in enumerate(pixels):
+        slow.set(key, samples_of(crops.to_rle(crop, HEIGHT, WIDTH), room))
+        anew.set(key, CropSamples(crop))
+    spot = (1, True, 0, 0)
+    turns = 0
+    while not slow.state(spot)[0]:
+        slow.compose(spot, Budget(-1))
+        turns += 1
+        assert turns < 100
+    assert turns > 5
+    found, wanted = slow.compose(spot), anew.compose(spot)
+    assert found is not None
+    assert np.array_equal(found, wanted)
 
 
 def test_tiles_are_bounded() -> None:

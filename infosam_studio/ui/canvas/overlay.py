@@ -60,6 +60,20 @@ class _Tile:
     dirty: Rect | None
 
 
+class Budget:
+    """How long one paint may compose: what is left over comes with the next one."""
+
+    def __init__(self, milliseconds: float) -> None:
+        self._ends = time.perf_counter() + milliseconds / 1000
+        self.exceeded = False
+
+    def left(self) -> bool:
+        """Whether there is time for another tile; the answer False is remembered."""
+        if time.perf_counter() > self._ends:
+            self.exceeded = True
+        return not self.exceeded
+
+
 def _invisible(_key: int) -> Style | None:
     return None
 
@@ -186,8 +200,11 @@ class Overlay:
         pixels = self.compose((0, False, x // TILE, y // TILE))
         return 0 if pixels is None else int(pixels[y % TILE, x % TILE])
 
-    def compose(self, spot: Spot) -> NDArray[np.uint32] | None:
-        """Bring a tile up to date and return its pixels, None where nothing lies in it."""
+    def compose(self, spot: Spot, budget: Budget | None = None) -> NDArray[np.uint32] | None:
+        """Bring a tile up to date and return its pixels, None where nothing lies in it.
+
+        Where the ``budget`` ends while masks are still being unpacked, the tile stays as it was.
+        """
         tile = self._tiles.get(spot)
         if tile is None:
             tile = self._tiles[spot] = _Tile(None, (0, 0, TILE, TILE))
@@ -195,11 +212,14 @@ class Overlay:
                 self._tiles.popitem(last=False)
         if tile.dirty is None:
             return tile.pixels
-        dirty, tile.dirty = tile.dirty, None
+        dirty = tile.dirty
         level, lines, column, row = spot
         left, top = column * TILE, row * TILE
         area = (left + dirty[0], top + dirty[1], left + dirty[2], top + dirty[3])
         keys = self.near(unscaled((area[0] - 4, area[1] - 4, area[2] + 4, area[3] + 4), level))
+        if budget is not None and not self._prepared(keys, level, budget):
+            return tile.pixels
+        tile.dirty = None
         if tile.pixels is None:
             if not keys:
                 return None
@@ -213,6 +233,10 @@ class Overlay:
         if dirty == (0, 0, TILE, TILE) and not part.any():
             tile.pixels = None
         return tile.pixels
+
+    def _prepared(self, keys: list[int], level: int, budget: Budget) -> bool:
+        """Unpack the masks of a tile; False where the time did not suffice for all."""
+        return all(not self.masks[key].prepare(level) or budget.left() for key in keys)
 
 
 def _blend(
@@ -250,17 +274,3 @@ def _draw_edges(target: NDArray[np.uint32], inside: BoolArray, kept: slice, styl
         np.copyto(target, np.uint32(HALO), where=(outer > flat)[kept, kept])
     opaque = 0xFF000000 | (style.color.rgb() & 0xFFFFFF)
     np.copyto(target, np.uint32(opaque), where=(flat > inner)[kept, kept])
-
-
-class Budget:
-    """How long one paint may compose: what is left over comes with the next one."""
-
-    def __init__(self, milliseconds: float) -> None:
-        self._ends = time.perf_counter() + milliseconds / 1000
-        self.exceeded = False
-
-    def left(self) -> bool:
-        """Whether there is time for another tile; the answer False is remembered."""
-        if time.perf_counter() > self._ends:
-            self.exceeded = True
-        return not self.exceeded

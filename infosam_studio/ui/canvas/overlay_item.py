@@ -112,7 +112,8 @@ class OverlayItem(QGraphicsObject):
     ) -> None:
         ready, pixels = self.overlay.state(spot)
         if not ready and budget.left():
-            pixels, ready = self.overlay.compose(spot), True
+            self.overlay.compose(spot, budget)
+            ready, pixels = self.overlay.state(spot)
         if ready or pixels is not None:
             if pixels is not None:
                 self._draw(painter, transform, spot, pixels, (0, 0, TILE, TILE))

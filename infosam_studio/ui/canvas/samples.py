@@ -34,6 +34,9 @@ class Samples(Protocol):
     def sample(self, level: int, area: Rect) -> BoolArray:
         """The mask inside ``area`` of ``level``, bool [h, w]."""
 
+    def prepare(self, level: int) -> bool:
+        """Do now what makes the first `sample` of a level slow; False where nothing was left."""
+
 
 def scaled(rect: Rect, level: int) -> Rect:
     """An image rectangle in pixels of a level, rounded outwards."""
@@ -50,6 +53,9 @@ def unscaled(area: Rect, level: int) -> Rect:
 
 class _Enlarging:
     """Levels below 0, made of level 0."""
+
+    def prepare(self, level: int) -> bool:
+        return False
 
     def sample(self, level: int, area: Rect) -> BoolArray:
         if level >= 0:
@@ -138,6 +144,12 @@ class CropSamples(_Enlarging):
         elif self._room is not None and level < KEPT_FROM:
             self._room.touch(self)
         return found
+
+    def prepare(self, level: int) -> bool:
+        if max(level, 0) in self._levels:
+            return False
+        self._at(max(level, 0))
+        return True
 
     def pack(self) -> None:
         """Give the memory of the fine levels back."""
