@@ -124,7 +124,7 @@ def _table(rows: Sequence[Mapping[str, Any]], indent: str) -> Iterator[str]:
     head = [str(key).replace("_", " ") for key in names]
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
     beside = sum(end <= WIDEST for end in itertools.accumulate(width + 2 for width in widths))
-    if beside:
+    if beside > 1:  # one column speaks for itself
         yield (indent + _line(head[:beside], widths)).rstrip()
     for row in cells:
         if beside:

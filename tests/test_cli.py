@@ -157,7 +157,6 @@ def test_what_does_not_fit_on_a_line_follows_below() -> None:
     rows = [{"name": "a", "text": "long " * 30}, {"name": "b", "text": ""}]
     assert human_lines({"rows": rows}) == [
         "rows:",
-        "  name",
         "  a",
         f"    text: {'long ' * 30}",
         "  b",
