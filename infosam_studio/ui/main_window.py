@@ -138,9 +138,10 @@ class MainWindow(QMainWindow):
         self._stack.addWidget(bench.page)
         self._stack.setCurrentWidget(bench.page)
         area = Qt.DockWidgetArea
-        self.addDockWidget(area.LeftDockWidgetArea, bench.images)
-        for panel in bench.right_panels():
-            self.addDockWidget(area.RightDockWidgetArea, panel)
+        for panel in (bench.images, *bench.right_panels()):
+            panel.hide()  # one above the other, before they are stacked, they would need more room
+            left = panel is bench.images
+            self.addDockWidget(area.LeftDockWidgetArea if left else area.RightDockWidgetArea, panel)
         self._arrange(bench)
         for bar in (self.tool_rail, self.top_bar, self.status):
             bar.show()
@@ -162,11 +163,13 @@ class MainWindow(QMainWindow):
 
     def _arrange(self, bench: Workbench) -> None:
         """Docks as they were left; the first time images left, objects over classes right."""
-        for panel in (bench.images, *bench.right_panels()):
-            panel.show()
-            self.panels_menu.addAction(panel.toggleViewAction())
         right = bench.right_panels()
         bench.arrange_tabs(self)
+        for panel in (bench.images, *right):
+            panel.show()
+            self.panels_menu.addAction(panel.toggleViewAction())
+        for panel in (bench.objects, bench.classes):
+            panel.raise_()
         self.resizeDocks([bench.images, right[0]], [250, 260], Qt.Orientation.Horizontal)
         self.resizeDocks([bench.objects, bench.classes], [330, 270], Qt.Orientation.Vertical)
         state = self.settings.value("window/state")

@@ -15,7 +15,7 @@ from infosam_studio.ui.dialogs.export import ExportDialog
 from infosam_studio.ui.dialogs.shortcuts import ShortcutSheet
 from infosam_studio.ui.main_window import MainWindow
 from infosam_studio.ui.workbench import Workbench
-from tests.ui.conftest import key, wait_ready
+from tests.ui.conftest import key, open_project, wait_ready
 from tests.ui.test_tools import add_square
 
 
@@ -207,3 +207,13 @@ def test_labour_panel_shows_means(bench: Workbench) -> None:
     add_square(bench, 10, 10, 40, 40)
     bench.labour.show_objects(list(bench.document.objects.values()))
     assert bench.labour._clicks_text.text() == "–"
+
+
+def test_opening_a_project_leaves_the_window_its_size(
+    qtbot: Any, window: MainWindow, images_folder: Path
+) -> None:
+    window.resize(1000, 620)
+    bench = open_project(qtbot, window, images_folder)
+    assert (window.width(), window.height()) == (1000, 620)
+    assert not bench.objects.visibleRegion().isEmpty()
+    assert not bench.classes.visibleRegion().isEmpty()
