@@ -133,6 +133,19 @@ def test_add_uses_the_file_where_it_lies(weights: Path, folder: Path) -> None:
     assert weights.exists()
 
 
+def test_a_name_for_a_file(published: Network, weights: Path, tmp_path: Path) -> None:
+    """The published one for that very file, else a free one made from its own."""
+    assert library.name_for(weights) == "mobile_sam"
+    other = tmp_path / "Zellen, neu (2).pth"
+    other.write_bytes(b"x")
+    assert library.name_for(other) == "Zellen_neu_2"
+    taken = tmp_path / "starter.pth"
+    taken.write_bytes(b"x")
+    assert library.name_for(taken) == "starter-2"
+    with pytest.raises(CheckpointError, match=r"gone\.pth cannot be read"):
+        library.name_for(tmp_path / "gone.pth")
+
+
 def test_add_with_a_copy(weights: Path, folder: Path, tmp_path: Path) -> None:
     original = tmp_path / "mine.pt"
     original.write_bytes(weights.read_bytes())

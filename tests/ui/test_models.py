@@ -279,3 +279,18 @@ def test_the_advice_is_given_once_and_taken_with_one_button(
     options.speed.setCurrentIndex(options.speed.findData("full"))
     assert bench.document.project.setting(SPEED) == "full"
     assert not bench.toast.isVisible() or "suits" not in bench.toast.text
+
+
+def test_measuring_is_a_child_that_ends_with_the_window(qtbot: Any, window: MainWindow) -> None:
+    models = window.desk.models
+    models.measure()
+    measuring = models._child
+    assert measuring is not None
+    qtbot.waitUntil(lambda: measuring._child is not None, timeout=WAIT_MS)
+    child = measuring._child
+    assert child is not None
+    assert child.poll() is None
+    models.measure()  # one at a time
+    assert models._child is measuring
+    window.close()
+    assert child.poll() is not None
