@@ -90,6 +90,7 @@ def test_keys_of_the_timeline(qtbot: Any, versions: Workbench) -> None:
     versions.model_panel.raise_()
     timeline = versions.model_panel.versions
     qtbot.waitUntil(timeline.isVisible, timeout=WAIT_MS)
+    timeline.setFocus()  # else Return belongs to the canvas
     timeline.setCurrentRow(1)
     with qtbot.waitSignal(versions.model_ready, timeout=WAIT_MS):
         QTest.keyClick(timeline, Qt.Key.Key_Return)
