@@ -213,7 +213,7 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
             f"| {domain} | {base['images']} | {base['objects']} | {base['clicks']} | "
             f"{loop['clicks']} | {_saved(base['clicks'], loop['clicks'])} | "
             f"{base['by_hand']} → {loop['by_hand']} | {used} of {len(loop['marks'])} | "
-            f"{loop['adapt_seconds']:.0f} s |"
+            f"{loop['adapt_cpu_seconds']:.0f} CPU s |"
         )
     rows.append(f"| all | | | {total[0]} | {total[1]} | {_saved(*total)} | | | |")
     return "\n".join(rows) + "\n"
@@ -232,10 +232,10 @@ def chart_of(domain: str, both: Mapping[bool, Any]) -> Chart:
     marks = [Mark(float(m["after"]), counted=m["promoted"]) for m in both[True]["marks"]]
     base, loop = both[False]["clicks"], both[True]["clicks"]
     title = f"{domain}: {base} → {loop} clicks ({_saved(base, loop)} saved)"
-    seconds = both[True]["adapt_seconds"]
+    seconds = both[True]["adapt_cpu_seconds"]
     return Chart(
         title,
-        f"objects labelled; adapting took {seconds:.0f} s in all",
+        f"objects labelled; adapting took {seconds:.0f} CPU seconds in all",
         "clicks per object",
         curves,
         marks,
