@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PySide6.QtCore import Qt, QTimer, QUrl, Signal, Slot
+from PySide6.QtGui import QCloseEvent
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -260,12 +261,19 @@ class ImportDialog(QDialog):
 
     # ending ------------------------------------------------------------------------------
 
-    def done(self, result: int) -> None:
-        """Stop looking before the dialog goes."""
+    def _end(self) -> None:
+        """Stop looking: a thread that outlives its dialog would take the app with it."""
         self._later.stop()
         self._stop.set()
         self._thread.close()
+
+    def done(self, result: int) -> None:
+        self._end()
         super().done(result)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        self._end()  # a dialog that is not shown is closed without being done
+        super().closeEvent(event)
 
     @classmethod
     def ask(
