@@ -35,6 +35,8 @@ FIRST = (
     "next_image",
     "models",
     CARD,
+    "images",
+    "formats",
     "recipe_studio",
     "recipe_paper",
 )
