@@ -238,7 +238,8 @@ def svg(lines: Lines, domains: Sequence[str], speed: str = "instant") -> str:
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        'font-family="sans-serif"><rect width="100%" height="100%" fill="white"/>'
+        f'viewBox="0 0 {width} {height}" font-family="sans-serif">'
+        f'<rect width="{width}" height="{height}" fill="white"/>'
         + "".join(panels)
         + legend
         + "</svg>"
