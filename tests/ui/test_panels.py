@@ -11,6 +11,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from infosam_studio.ui import adjusting, theme
+from infosam_studio.ui.canvas.picture import Picture
 from infosam_studio.ui.dialogs.export import ExportDialog
 from infosam_studio.ui.dialogs.shortcuts import ShortcutSheet
 from infosam_studio.ui.main_window import MainWindow
@@ -132,7 +133,7 @@ def test_peek_opacity_and_only_selected(bench: Workbench) -> None:
 
 def test_brightness_changes_the_picture_not_the_data(qtbot: Any, bench: Workbench) -> None:
     picture = bench.picture
-    assert picture is not None
+    assert isinstance(picture, Picture)
     before = picture.pixels.copy()
     with qtbot.waitSignal(bench.showing.adjuster.ready, timeout=5000) as found:
         bench.look.brightness.setValue(60)
