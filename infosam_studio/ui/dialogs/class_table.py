@@ -19,14 +19,17 @@ class ClassTable(QTableWidget):
         super().__init__(0, 3)
         self._known = list(known)
         self.setAccessibleName("Classes of the labels")
-        self.setHorizontalHeaderLabels(["In the labels", "Objects", "Becomes"])
+        sides = {"In the labels": "Left", "Objects": "Right", "Becomes": "Left"}
+        for column, (title, side) in enumerate(sides.items()):
+            heading = Item(title)
+            heading.setTextAlignment(
+                Qt.AlignmentFlag[f"Align{side}"] | Qt.AlignmentFlag.AlignVCenter
+            )
+            self.setHorizontalHeaderItem(column, heading)
         header = self.horizontalHeader()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
-        for column, side in ((0, "Left"), (1, "Right"), (2, "Left")):
-            align = Qt.AlignmentFlag[f"Align{side}"] | Qt.AlignmentFlag.AlignVCenter
-            self.horizontalHeaderItem(column).setTextAlignment(align)
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(36)
         self.setShowGrid(False)
@@ -65,8 +68,9 @@ class ClassTable(QTableWidget):
         """Class of the file to class of the project, None to leave it out; others stay."""
         out: dict[str, str | None] = {}
         for row in range(self.rowCount()):
-            name, box = self.item(row, 0).text(), self.cellWidget(row, 2)
-            assert isinstance(box, QComboBox)
+            cell, box = self.item(row, 0), self.cellWidget(row, 2)
+            assert cell is not None and isinstance(box, QComboBox)
+            name = cell.text()
             text = box.currentText().strip()
             if text == LEFT_OUT:
                 out[name] = None
