@@ -69,7 +69,8 @@ class ClassTable(QTableWidget):
         out: dict[str, str | None] = {}
         for row in range(self.rowCount()):
             cell, box = self.item(row, 0), self.cellWidget(row, 2)
-            assert cell is not None and isinstance(box, QComboBox)
+            assert cell is not None
+            assert isinstance(box, QComboBox)
             name = cell.text()
             text = box.currentText().strip()
             if text == LEFT_OUT:
