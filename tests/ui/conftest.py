@@ -52,6 +52,7 @@ def predictor_maker(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, 
     from infosam_studio.segmentation.predictor import Predictor
 
     loaded: list[LoadedModel] = []
+    made: list[Predictor] = []
 
     def make(_name: str, cache_dir: Path | None) -> Predictor:
         if not loaded:
@@ -65,7 +66,10 @@ def predictor_maker(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, 
                 torch.manual_seed(0)
                 loaded.append(LoadedModel.from_sam(build_starter()))
         disk = DiskCache(cache_dir / "embeddings", 2**28) if cache_dir is not None else None
-        return Predictor(loaded[0], disk=disk)
+        while made:  # a test before may have left a version in the model they share
+            made.pop().load_adapter(None)
+        made.append(Predictor(loaded[0], disk=disk))
+        return made[0]
 
     return make
 
