@@ -59,6 +59,7 @@ class ModelDesk(QObject):
             self.manager.use_wanted.connect(self.use)
             self.manager.proposal_wanted.connect(self.use_proposal)
         self.models.advice_was_told()
+        self._proposal = None  # the manager shows it: no project has to say it once more
         self.models.refresh()
         self._show_in_use()
         self.manager.show()
