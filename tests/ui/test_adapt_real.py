@@ -133,7 +133,7 @@ def probe(qtbot: Any, bench: Workbench, place: tuple[float, float]) -> tuple[Cro
 def shuffle_training_masks(bench: Workbench) -> int:
     """Every training object gets the mask of an object of another image; how many."""
     document = bench.document
-    parts = {one.id: one.split for one in document.images()}
+    parts = {one.id: one.split for one in document.project.images()}
     found = [one for one in document.project.objects() if parts[one.image_id] == "train"]
     decoded = [masks.decode(one.mask).astype(np.uint8) for one in found]
     updates: dict[int, dict[str, Any]] = {}
