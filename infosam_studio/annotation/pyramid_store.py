@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from infosam_studio.annotation.bands import read_bands
+from infosam_studio.annotation.cache_folder import prune_folder
 from infosam_studio.annotation.pyramid import Pyramid, PyramidError, build
 from infosam_studio.annotation.view_settings import ViewSettings
 
-log = logging.getLogger(__name__)
-
 SUFFIX: Final = ".pyramid"
-PART: Final = ".part"
-ABANDONED_S: Final = 3600
 LIMIT_BYTES: Final = 12 * 2**30
 # Above this many pixels an image is shown and encoded from its pyramid: as a whole it would need
 # more than 300 MB, ready to be drawn.
@@ -112,23 +107,4 @@ class PyramidStore:
     def prune(self, *, keep: Path | None = None, limit: int | None = None) -> int:
         """Delete the oldest files above the limit, never ``keep``; returns the bytes that stay."""
         limit = self.limit_bytes if limit is None else limit
-        files: list[tuple[int, int, Path]] = []
-        for path in self.folder.glob("*"):
-            with contextlib.suppress(OSError):
-                status = path.stat()
-                if path.suffix == SUFFIX:
-                    files.append((status.st_mtime_ns, status.st_size, path))
-                elif path.suffix == PART and time.time() - status.st_mtime > ABANDONED_S:
-                    path.unlink()
-        total = sum(size for _, size, _ in files)
-        for _, size, path in sorted(files, key=lambda item: item[0]):
-            if total <= limit:
-                break
-            if path == keep:
-                continue
-            try:
-                path.unlink()
-                total -= size
-            except OSError as error:  # open elsewhere, as Windows does not allow
-                log.info("not deleted: %s: %s", path.name, error)
-        return total
+        return prune_folder(self.folder, SUFFIX, limit, keep=keep)

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import tempfile
-import time
 import zlib
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
@@ -18,14 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infosam_studio.annotation.cache_folder import PART, prune_folder
 from infosam_studio.segmentation.prompts import EmbeddingKey, ImageIdentity, Region
 
 log = logging.getLogger(__name__)
 
 MAGIC = b"INFOSAM-EMBEDDING-1\n"
 SUFFIX = ".embedding"
-PART = ".part"
-ABANDONED_S = 3600
 MAX_HEADER = 65_536
 
 
@@ -152,21 +150,7 @@ class DiskCache:
 
     def prune(self) -> int:
         """Delete the oldest files above the limit; returns the bytes that stay."""
-        files: list[tuple[int, int, Path]] = []
-        for path in self.folder.glob("*"):
-            with contextlib.suppress(OSError):
-                status = path.stat()
-                if path.suffix == SUFFIX:
-                    files.append((status.st_mtime_ns, status.st_size, path))
-                elif path.suffix == PART and time.time() - status.st_mtime > ABANDONED_S:
-                    path.unlink()
-        total = sum(size for _, size, _ in files)
-        for _, size, path in sorted(files, key=lambda item: item[0]):
-            if total <= self.limit_bytes:
-                break
-            path.unlink(missing_ok=True)
-            total -= size
-        return total
+        return prune_folder(self.folder, SUFFIX, self.limit_bytes)
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
