@@ -1,6 +1,6 @@
 """Draw the PNG sizes of the app icon from its SVG, and the .ico and .icns of the installers.
 
-    python packaging/render_icons.py
+python packaging/render_icons.py
 """
 
 from __future__ import annotations

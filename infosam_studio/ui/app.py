@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 import traceback
@@ -26,11 +25,11 @@ from PySide6.QtWidgets import QApplication
 from infosam_studio import __version__
 from infosam_studio.resource_files import resource_path
 from infosam_studio.ui import theme
+from infosam_studio.ui.garbage import collected_here
 from infosam_studio.ui.main_window import MainWindow
 
 log = logging.getLogger(__name__)
 
-GC_EVERY_MS = 2000
 SWITCH_INTERVAL = 0.001
 MEASURE_AFTER_MS = 5000
 
@@ -53,26 +52,6 @@ class Catcher(QObject):
         log.error("uncaught\n%s", "".join(traceback.format_exception(kind, error, trace)))
         # Delivered to the main thread by the queued connection.
         self.caught.emit(f"Something went wrong and was logged: {kind.__name__}: {error}")
-
-
-class Collector(QObject):
-    """Collects garbage on the main thread only: elsewhere it might destroy Qt objects."""
-
-    def __init__(self, parent: QObject) -> None:
-        super().__init__(parent)
-        gc.disable()
-        self._timer = QTimer(self)
-        self._timer.timeout.connect(self._collect)
-        self._timer.start(GC_EVERY_MS)
-
-    @Slot()
-    def _collect(self) -> None:
-        # The young generations take well under a millisecond; the old one now and then.
-        counts, limits = gc.get_count(), gc.get_threshold()
-        for generation in (2, 1, 0):
-            if counts[generation] > limits[generation]:
-                gc.collect(generation)
-                return
 
 
 class ErrorReporter(QObject):
@@ -147,14 +126,16 @@ def main(path: Path | None = None, *, tour: bool = False) -> int:
         return run_tour()
     sys.setswitchinterval(SWITCH_INTERVAL)
     app = application()
+    with collected_here():
+        return _run(app, path)
+
+
+def _run(app: QApplication, path: Path | None) -> int:
+    """The window from its opening to its end; nothing of it is held afterwards."""
     window = make_window()
-    Collector(window)
     if path is not None:
         window.open_path(path)
     window.show()
     # Later, so that it takes nothing from the first image.
     QTimer.singleShot(MEASURE_AFTER_MS, window.desk.begin)
-    try:
-        return app.exec()
-    finally:
-        gc.enable()
+    return app.exec()

@@ -24,6 +24,7 @@ from infosam_studio.errors import StudioError
 from infosam_studio.resource_files import resource_path
 from infosam_studio.ui import crops, theme
 from infosam_studio.ui.dialogs.export import ExportChoice
+from infosam_studio.ui.garbage import collected_here
 from infosam_studio.ui.inference_messages import Answer
 from infosam_studio.ui.main_window import MainWindow
 from infosam_studio.ui.samples import copy_samples
@@ -44,17 +45,19 @@ def run_tour(folder: Path | None = None, *, images: int = IMAGES, adapt: bool = 
     from infosam_studio.ui.app import application, make_window
 
     app = application()
-    window = make_window()
-    window.confirm = _yes
     out = folder or Path(tempfile.mkdtemp(prefix="infosam-studio-tour-"))
-    try:
-        Tour(window, out, images=images, adapt=adapt).run()
-    except StudioError as problem:
-        print(f"The tour stopped: {problem}", file=sys.stderr)
-        return 1
-    finally:
-        window.close()
-        app.processEvents()
+    with collected_here():
+        window = make_window()
+        window.confirm = _yes
+        try:
+            Tour(window, out, images=images, adapt=adapt).run()
+        except StudioError as problem:
+            print(f"The tour stopped: {problem}", file=sys.stderr)
+            return 1
+        finally:
+            window.close()
+            app.processEvents()
+            del window
     return 0
 
 

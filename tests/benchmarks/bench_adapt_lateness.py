@@ -127,15 +127,27 @@ def measure(
     project: Path, speed: str, idle_seconds: float = IDLE_SECONDS, minutes: float | None = None
 ) -> dict[str, Any]:
     """Idle and during an adaptation; the project is labelled already."""
-    from infosam_studio.ui.app import SWITCH_INTERVAL, Collector, application, make_window
-    from infosam_studio.ui.waiting import wait_for
+    from infosam_studio.ui.app import SWITCH_INTERVAL, application
+    from infosam_studio.ui.garbage import collected_here
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL)
     application()
+    try:
+        with collected_here():
+            return _in_a_window(project, speed, idle_seconds, minutes)
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def _in_a_window(
+    project: Path, speed: str, idle_seconds: float, minutes: float | None
+) -> dict[str, Any]:
+    from infosam_studio.ui.app import make_window
+    from infosam_studio.ui.waiting import wait_for
+
     window = make_window()
     window.confirm = lambda *_args, **_buttons: True
-    collector = Collector(window)
     window.resize(1280, 800)
     window.show()
     try:
@@ -147,8 +159,6 @@ def measure(
         return _both(bench, speed, idle_seconds, minutes)
     finally:
         window.close()
-        collector.deleteLater()
-        sys.setswitchinterval(interval)
 
 
 def _both(bench: Any, speed: str, idle_seconds: float, minutes: float | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from PySide6.QtTest import QTest
 from infosam_studio.resource_files import resource_path
 from infosam_studio.ui import theme
 from infosam_studio.ui.app import application, settings
+from infosam_studio.ui.garbage import collected_here
 from infosam_studio.ui.main_window import MainWindow
 from infosam_studio.ui.workbench import Workbench
 
@@ -32,6 +33,13 @@ def draw_discs(seed: int) -> np.ndarray:
         inside = (x - cx) ** 2 + (y - cy) ** 2 <= radius**2
         picture[inside] = random.normal((200, 120 + 40 * number, 90), 6, (int(inside.sum()), 3))
     return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _collected_here(qapp: Any) -> Iterator[None]:
+    """As in the app: no garbage collection on worker threads, which would destroy widgets there."""
+    with collected_here():
+        yield
 
 
 @pytest.fixture
