@@ -21,6 +21,7 @@ from infosam_studio.errors import StudioError
 from infosam_studio.interchange import runs
 from infosam_studio.interchange.json_stream import JsonProblem, load_small
 from infosam_studio.interchange.matching import ImageIndex, NoMatch
+from infosam_studio.interchange.merging import refuse_unfinished
 from infosam_studio.interchange.reports import (
     ImportReport,
     IsCancelled,
@@ -153,8 +154,7 @@ def run_import(
     project is then as it was.
     """
     _check_options(project, options)
-    if not source.exists():
-        raise StudioError(f"There is nothing at {source}; name the file or folder of labels.")
+    _check_source(source)
     report = ImportReport(format, source)
     context = _context(project, options, report.problems, progress, cancelled)
     with project.bulk(f"Import {source.name}"):
@@ -201,6 +201,7 @@ def preview(
     cancelled: IsCancelled = never,
 ) -> Preview:
     """Read `source` without writing anything, for the class mapping and the choice on conflict."""
+    _check_source(source)
     problems = Problems()
     context = _context(project, options, problems, progress, cancelled)
     classes: dict[str, int] = {}
@@ -230,6 +231,14 @@ def _check_options(project: Project, options: ImportOptions) -> None:
         raise StudioError(f"The choice on conflict is one of {', '.join(CONFLICTS)}.")
     if project.read_only:
         raise StudioError(f"{project.folder} is open for reading only; labels cannot come in.")
+
+
+def _check_source(source: Path) -> None:
+    if not source.exists():
+        raise StudioError(f"There is nothing at {source}; name the file or folder of labels.")
+    if not source.is_dir() and not source.is_file():  # reading a pipe would wait for ever
+        raise StudioError(f"{source} is neither a file nor a folder; name the labels themselves.")
+    refuse_unfinished(source)
 
 
 class _Writer:

@@ -4,37 +4,19 @@ Nothing that was there is touched before the new files are complete, an export o
 files has to be asked for, and the project's images are never overwritten, asked for or not.
 
 A file, or a folder that was not there, appears in one step. Where a folder holds files already,
-the new ones are moved over them one by one, each whole, those that describe the others last;
-should the process be killed in these moments, a note in the folder says so, and the next export
-there puts it right. What a killed export left aside goes with the next one, too.
+`merging` moves the new ones over them, all or none. What a killed export left aside goes with the
+next one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import platform
-import shutil
-import sys
-import time
-import uuid
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
 from infosam_studio.errors import StudioError
-
-NOTE = "EXPORT-UNFINISHED.txt"
-_NOTE_TEXT = (
-    "An export into this folder was interrupted, so some files are of the export before it.\n"
-    "Export again to put it right; this note goes away then.\n"
-)
-# Files that describe others: a reader should not find the new list with the old files.
-_DESCRIBING = frozenset({"classes.json", "data.yaml", "labelmap.txt", "classes.txt"})
-_STALE_SECONDS = 86_400
-# Which machine made a part: only there the process that made it can be asked for.
-_HOST = f"{zlib.crc32(platform.node().encode()):08x}"
+from infosam_studio.interchange import merging
 
 
 class ExportExists(StudioError):
@@ -55,17 +37,18 @@ class Target:
     def __init__(
         self, out: Path, *, folder: bool, overwrite: bool = False, protected: frozenset[Path]
     ) -> None:
+        """`protected` are absolute paths that are never overwritten."""
         self.out = out.absolute()
         self.folder = folder
         self.overwrite = overwrite
         self.left_over = 0  # files of a folder that were there before and stay
-        self._protected = protected
+        self._protected = _Protected(protected)
         self._refuse_clash()
-        number = f"{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.work = self.out.with_name(f".{self.out.name[:80]}.{number}.part")
+        self._aside = self._place_aside()
+        self.work = merging.new_part(self._aside, self.out)
 
     def _refuse_clash(self) -> None:
-        if self.out in self._protected:
+        if self._protected.has(self.out) or self._protected.has(self.out.resolve()):
             raise StudioError(f"{self.out} is one of the project's own files; choose another name.")
         if not self.out.exists():
             return
@@ -77,12 +60,29 @@ class Target:
             return
         if not self.folder:
             raise ExportExists(self.out, "is there already")
-        if any(self.out.iterdir()):
+        if self._holds_files():
             raise ExportExists(self.out, "is a folder with files in it")
+
+    def _holds_files(self) -> bool:
+        return any(not merging.is_part(p.name, self.out) for p in self.out.iterdir())
+
+    def _place_aside(self) -> Path:
+        """The folder in which to write aside: renaming from there must not copy.
+
+        That is beside `out`; within it where it is a drive of its own, or a link to elsewhere, or
+        where nothing can be written beside it.
+        """
+        beside = self.out.parent
+        if not self.folder or not self.out.is_dir():
+            return beside
+        apart = self.out.is_symlink() or os.path.ismount(self.out)
+        return self.out if apart or not os.access(beside, os.W_OK) else beside
 
     def __enter__(self) -> Target:
         try:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
+            self._aside.mkdir(parents=True, exist_ok=True)
+            if self.folder:
+                merging.settle(self.out, self._aside)
             self._clear_away()
             if self.folder:
                 self.work.mkdir()
@@ -96,72 +96,64 @@ class Target:
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        _remove(self.work)
+        if not self.folder or not merging.is_unfinished(self.out):
+            merging.remove(self.work)
+            merging.remove(merging.old_of(self.work))
         if isinstance(error, OSError):
             raise StudioError(f"{self.out} could not be written: {error.strerror}.") from error
 
     def _clear_away(self) -> None:
         """Remove what exports to this place left aside when they were killed."""
-        start = f".{self.out.name[:80]}."
-        for path in self.out.parent.iterdir():
-            if path.name.startswith(start) and path.name.endswith(".part") and _is_stale(path):
-                _remove(path)
+        for path in self._aside.iterdir():
+            if merging.is_part(path.name, self.out) and merging.is_over(path):
+                merging.remove(path)
 
     def commit(self) -> None:
         """Rename into place; every file appears at once and whole."""
-        if self.folder and self.out.is_dir() and any(self.out.iterdir()):
+        if not self.folder:
+            with self.work.open("rb+") as file:
+                os.fsync(file.fileno())  # some drives say only now that they are full
+            os.replace(self.work, self.out)
+        elif self.out.is_dir() and (self._aside == self.out or self._holds_files()):
             self._merge()
-        elif self.folder:
+        else:
             if self.out.is_dir():
                 self.out.rmdir()
-            os.replace(self.work, self.out)
-        else:
             os.replace(self.work, self.out)
 
     def _merge(self) -> None:
         """Move the new files over those of the same name; what else is there stays."""
-        new = sorted(p.relative_to(self.work) for p in _files(self.work))
-        own = {p.resolve() for p in self._protected}
+        new = [p.relative_to(self.work) for p in merging.files_below(self.work)]
         for relative in new:
             place = self.out / relative
-            if place in self._protected or place.resolve() in own:
+            if self._protected.has(place):
                 raise StudioError(f"{place} is an image of the project; choose another folder.")
-        note = self.out / NOTE
-        old = {p.relative_to(self.out) for p in _files(self.out)} - {Path(NOTE)}
-        self.left_over = len(old - set(new))
-        note.write_text(_NOTE_TEXT, encoding="utf-8")
-        for relative in sorted(new, key=lambda p: (p.name in _DESCRIBING, p)):
-            (self.out / relative).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(self.work / relative, self.out / relative)
-        note.unlink(missing_ok=True)
+        self.left_over = len(self._old_files() - set(new))
+        merging.Merge(self.work, self.out, new).run()
+
+    def _old_files(self) -> set[Path]:
+        found = {p.relative_to(self.out) for p in merging.files_below(self.out)}
+        kept = {p for p in found if not merging.is_part(p.parts[0], self.out)}
+        return kept - {Path(merging.NOTE)}
 
 
-def _is_stale(part: Path) -> bool:
-    """Whether the process that wrote it has ended: known by its number here, by age elsewhere."""
-    host, _, rest = part.name.removesuffix(".part").rpartition(".")[2].partition("-")
-    pid = rest.partition("-")[0]
-    if host == _HOST and pid.isdigit() and sys.platform != "win32":
-        try:
-            os.kill(int(pid), 0)  # asks, and does nothing
-        except ProcessLookupError:
-            return True
-        except (PermissionError, OverflowError):
-            return False
+class _Protected:
+    """Files and folders that are not to be overwritten, whatever way leads to them."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._by_name: dict[str, list[Path]] = {}
+        for path in paths:
+            for one in (path, path.resolve()) if path.is_symlink() else (path,):
+                self._by_name.setdefault(one.name.casefold(), []).append(one)
+
+    def has(self, place: Path) -> bool:
+        """Whether the place is one of them; links, `..` and upper and lower case seen through."""
+        alike = self._by_name.get(place.name.casefold(), [])
+        return any(one == place or _same(one, place) for one in alike)
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
         return False
-    with contextlib.suppress(OSError):
-        newest = max(p.stat().st_mtime for p in (part, *_files(part)))
-        return time.time() - newest > _STALE_SECONDS
-    return False
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for base, _, names in os.walk(folder):
-        for name in names:
-            yield Path(base) / name

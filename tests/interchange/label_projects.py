@@ -57,3 +57,10 @@ def labels(project: Project) -> dict[tuple[str, int], list[tuple[str, str]]]:
 def bitmaps(project: Project, path: str) -> list[Bitmap]:
     objects: Sequence[ObjectRecord] = project.objects(image_id(project, path))
     return [masks.decode(o.mask) for o in objects]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its posix path there."""
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
