@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QSettings, Qt, QTimer, QUrl, Signal, Slot
+from PySide6.QtCore import QSettings, QSize, Qt, QTimer, QUrl, Signal, Slot
 from PySide6.QtGui import (
     QCloseEvent,
     QDesktopServices,
@@ -28,6 +28,7 @@ from infosam_studio.ui.dialogs.confirming import confirm
 from infosam_studio.ui.dialogs.export import ExportChoice
 from infosam_studio.ui.dialogs.guide import GuideDialog
 from infosam_studio.ui.dialogs.shortcuts import ShortcutSheet
+from infosam_studio.ui.docks import LAYOUT_VERSION, Docks
 from infosam_studio.ui.exchange import CANCEL, Exchange
 from infosam_studio.ui.model_desk import ModelDesk
 from infosam_studio.ui.opening import Opened, Opener
@@ -41,7 +42,9 @@ from infosam_studio.ui.workbench import Workbench
 from infosam_studio.ui.workers_inference import PredictorMaker, make_predictor
 
 TITLE = "InfoSAM Studio"
-LAYOUT_VERSION = 1
+SIZE = QSize(1280, 800)
+# What a desktop puts around a window: its frame, and a bar at an edge of the screen.
+AROUND = QSize(16, 60)
 
 
 class MainWindow(QMainWindow):
@@ -77,6 +80,7 @@ class MainWindow(QMainWindow):
         self.setCentralWidget(self._stack)
         self._welcome_toast = Toast(self.welcome)
         self.opener, self.exchange = Opener(self), Exchange(self)
+        self.docks = Docks(self)
         self.panels_menu = fill_menus(self, self.actions_)
         self.tool_rail = make_rail(self, self.actions_)
         self.image_name = QLabel("")
@@ -137,12 +141,10 @@ class MainWindow(QMainWindow):
         self.exchange.attach(bench)
         self._stack.addWidget(bench.page)
         self._stack.setCurrentWidget(bench.page)
-        area = Qt.DockWidgetArea
-        for panel in (bench.images, *bench.right_panels()):
-            panel.hide()  # one above the other, before they are stacked, they would need more room
-            left = panel is bench.images
-            self.addDockWidget(area.LeftDockWidgetArea if left else area.RightDockWidgetArea, panel)
-        self._arrange(bench)
+        state = self.settings.value("window/state")
+        self.docks.place(
+            bench.images, bench.upper_panels(), bench.lower_panels(), self.panels_menu, state
+        )
         for bar in (self.tool_rail, self.top_bar, self.status):
             bar.show()
         self.actions_.enable_project(True)
@@ -161,21 +163,6 @@ class MainWindow(QMainWindow):
         self.exchange.tell_missing()
         self.project_opened.emit(bench)
 
-    def _arrange(self, bench: Workbench) -> None:
-        """Docks as they were left; the first time images left, objects over classes right."""
-        right = bench.right_panels()
-        bench.arrange_tabs(self)
-        for panel in (bench.images, *right):
-            panel.show()
-            self.panels_menu.addAction(panel.toggleViewAction())
-        for panel in (bench.objects, bench.classes):
-            panel.raise_()
-        self.resizeDocks([bench.images, right[0]], [250, 260], Qt.Orientation.Horizontal)
-        self.resizeDocks([bench.objects, bench.classes], [330, 270], Qt.Orientation.Vertical)
-        state = self.settings.value("window/state")
-        if state is not None:
-            self.restoreState(state, LAYOUT_VERSION)
-
     def may_leave(self) -> bool:
         """Ask once where an adaptation is in progress; True where the project may be closed."""
         if self.bench is None or self.bench.adapting.run is None:
@@ -193,9 +180,7 @@ class MainWindow(QMainWindow):
         self.settings.setValue("window/state", self.saveState(LAYOUT_VERSION))
         self._stack.removeWidget(bench.page)
         bench.page.hide()
-        for panel in (bench.images, *bench.right_panels()):
-            self.removeDockWidget(panel)
-            panel.deleteLater()
+        self.docks.remove()
         bench.close()
         bench.page.deleteLater()
         bench.deleteLater()
@@ -311,8 +296,7 @@ class MainWindow(QMainWindow):
         """Allow no edits while a long step is carried out."""
         self.actions_.enable_project(not still)
         if self.bench is not None:
-            for panel in (self.bench.images, *self.bench.right_panels()):
-                panel.setEnabled(not still)
+            self.docks.enable(not still)
             self.bench.page.setEnabled(not still)
             if not still:
                 self._show_undo()
@@ -396,7 +380,8 @@ class MainWindow(QMainWindow):
     def _restore_geometry(self) -> None:
         geometry = self.settings.value("window/geometry")
         if geometry is None or not self.restoreGeometry(geometry):
-            self.resize(1280, 800)
+            room = self.screen().availableSize() - AROUND
+            self.resize(SIZE.boundedTo(room))
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if not self.may_leave():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal, Slot
+import math
+
+from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -20,6 +22,10 @@ from PySide6.QtWidgets import (
 from infosam_studio.ui.draft import Draft
 
 HEIGHT = 42
+# No tool may ask for more: the canvas would grow, and the panels beside it would give way.
+LEAST_WIDTH = 320
+LARGEST_BRUSH = 400
+BRUSH_STEPS = 200
 # The single mask of a box or of several clicks, and the three that a lone click gets.
 MOST_CANDIDATES = 4
 
@@ -87,6 +93,10 @@ class OptionsBar(QFrame):
             row.addWidget(button)
         self.show_draft(None)
 
+    def minimumSizeHint(self) -> QSize:
+        """The same for every tool and draft, so that nothing beside the canvas ever moves."""
+        return QSize(LEAST_WIDTH, HEIGHT)
+
     def _make_candidates(self) -> QWidget:
         box = QWidget()
         row = QHBoxLayout(box)
@@ -119,13 +129,14 @@ class OptionsBar(QFrame):
         row.setSpacing(6)
         label = QLabel("Size")
         self.brush_size = QSlider(Qt.Orientation.Horizontal)
-        self.brush_size.setRange(1, 400)
-        self.brush_size.setFixedWidth(140)
+        self.brush_size.setRange(0, BRUSH_STEPS)
+        self.brush_size.setMinimumWidth(70)
+        self.brush_size.setMaximumWidth(140)
         self.brush_size.setAccessibleName("Brush size")
         self.brush_size.setToolTip("Brush size ([ and ], or Shift and wheel)")
         self.brush_size.valueChanged.connect(self._brush_moved)
         self._brush_text = QLabel("")
-        self._brush_text.setFixedWidth(52)
+        self._brush_text.setFixedWidth(48)
         label.setBuddy(self.brush_size)
         for widget in (label, self.brush_size, self._brush_text):
             row.addWidget(widget)
@@ -140,12 +151,15 @@ class OptionsBar(QFrame):
 
     def show_brush_size(self, size: int) -> None:
         """The brush's diameter in image pixels."""
-        self.brush_size.setValue(size)
+        self.brush_size.blockSignals(True)  # a step of the slider is not exactly this size
+        self.brush_size.setValue(step_of(size))
+        self.brush_size.blockSignals(False)
         self.brush_resized.emit(size)
         self._brush_text.setText(f"{size} px")
 
     @Slot(int)
-    def _brush_moved(self, size: int) -> None:
+    def _brush_moved(self, step: int) -> None:
+        size = size_of(step)
         self._brush_text.setText(f"{size} px")
         self.brush_resized.emit(size)
 
@@ -178,10 +192,25 @@ class OptionsBar(QFrame):
     def _show_candidate(self, button: QToolButton, index: int, score: float) -> None:
         if score != score:  # restored after a crash: the score is not known any more
             button.setText(f"{index + 1}")
+            button.setToolTip(f"Candidate {index + 1}. Tab shows the next one.")
             return
         score = min(max(score, 0.0), 1.0)  # a regression, so it may leave the range of an IoU
-        button.setText(f"{index + 1}   {score:.2f}")
-        button.setToolTip(f"Candidate {index + 1}: predicted IoU {score:.2f} (Tab for the next)")
+        percent = f"{100 * score:.0f} %"
+        button.setText(f"{index + 1}   {percent}")
+        button.setToolTip(
+            f"Candidate {index + 1}: the model expects {percent} overlap (IoU) with the object."
+            " Tab shows the next one."
+        )
+
+
+def size_of(step: int) -> int:
+    """The brush's diameter at a step of the slider: small brushes have most of its length."""
+    return max(1, round(LARGEST_BRUSH * (step / BRUSH_STEPS) ** 2))
+
+
+def step_of(size: int) -> int:
+    """The step of the slider for a diameter."""
+    return round(BRUSH_STEPS * math.sqrt(size / LARGEST_BRUSH))
 
 
 def _remark(draft: Draft) -> str:

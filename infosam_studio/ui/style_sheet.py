@@ -102,6 +102,7 @@ QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }
 QProgressBar { background: $pressed; border: none; border-radius: 3px; max-height: 6px;
   min-height: 6px; }
 QProgressBar::chunk { background: $accent; border-radius: 3px; }
+QSlider:horizontal { min-height: 20px; }
 QSlider::groove:horizontal { background: $pressed; height: 4px; border-radius: 2px; }
 QSlider::sub-page:horizontal { background: $accent; border-radius: 2px; }
 QSlider::handle:horizontal { background: $raised; border: 1px solid $faint; width: 14px;
@@ -123,7 +124,6 @@ QCheckBox:focus, QRadioButton:focus { color: $accent; }
 QGroupBox { border: 1px solid $border; border-radius: 8px; margin-top: 10px; padding: 10px; }
 QLabel { background: transparent; }
 QLabel[role="muted"] { color: $muted; }
-QLabel[role="faint"] { color: $faint; }
 QLabel[role="title"] { color: $text; font-size: 22pt; font-weight: 600; }
 QLabel[role="heading"] { color: $text; font-size: 12pt; font-weight: 600; }
 QLabel[role="bad"] { color: $bad; }

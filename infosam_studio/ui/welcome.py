@@ -88,7 +88,7 @@ class Welcome(QWidget):
             column.addWidget(button)
         column.addSpacing(10)
         drop = QLabel("or drop a folder, a project or images anywhere in this window")
-        drop.setProperty("role", "faint")
+        drop.setProperty("role", "muted")
         column.addWidget(drop)
 
     def _add_proposal(self, column: QVBoxLayout) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QSettings, Qt, QTimer, Signal, Slot
-from PySide6.QtWidgets import QMainWindow, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from infosam_studio.annotation.project import Project
 from infosam_studio.annotation.pyramid_store import is_large
@@ -176,20 +176,17 @@ class Workbench(QObject):
         self.objects.zoom_wanted.connect(self.zoom_to_selected)
         self.objects.delete_wanted.connect(self.delete_selected)
 
+    def upper_panels(self) -> tuple[Panel, ...]:
+        """The stack at the top right: what is on this image."""
+        return (self.objects, self.loop.panel, self.history)
+
+    def lower_panels(self) -> tuple[Panel, ...]:
+        """The stack at the bottom right: what holds for all images."""
+        return (self.classes, self.model_panel, self.look, self.labour)
+
     def right_panels(self) -> tuple[Panel, ...]:
         """The docks on the right, from the top."""
-        panels = (self.objects, self.loop.panel, self.history, self.classes, self.model_panel)
-        return (*panels, self.look, self.labour)
-
-    def arrange_tabs(self, window: QMainWindow) -> None:
-        """Stack docks that share a place."""
-        window.tabifyDockWidget(self.objects, self.loop.panel)
-        window.tabifyDockWidget(self.loop.panel, self.history)
-        window.tabifyDockWidget(self.classes, self.model_panel)
-        window.tabifyDockWidget(self.model_panel, self.look)
-        window.tabifyDockWidget(self.look, self.labour)
-        self.objects.raise_()
-        self.classes.raise_()
+        return (*self.upper_panels(), *self.lower_panels())
 
     # start and end -----------------------------------------------------------------------
 
@@ -375,6 +372,8 @@ class Workbench(QObject):
     @Slot(object)
     def _tool_changed(self, tool: Tool) -> None:
         self.options.show_tool(tool.hint, brush=tool.has_size, hover=tool.name == "prompt")
+        if isinstance(tool, BrushTool):
+            self.options.show_brush_size(tool.size)
 
     @Slot(bool)
     def _set_hover(self, enabled: bool) -> None:

@@ -35,4 +35,4 @@ def test_predicted_iou_is_shown_within_its_range(qtbot: QtBot) -> None:
     bar = OptionsBar()
     qtbot.addWidget(bar)
     bar.show_draft(draft_with(1.38, -0.1))
-    assert [text.split()[1] for text in shown(bar)] == ["1.00", "0.00"]
+    assert [text.split()[1] for text in shown(bar)] == ["100", "0"]

@@ -11,6 +11,7 @@ from PySide6.QtTest import QTest
 
 from infosam_studio.annotation import masks
 from infosam_studio.annotation.model import ObjectRecord
+from infosam_studio.ui.options_bar import step_of
 from infosam_studio.ui.tools.brush import BrushTool
 from infosam_studio.ui.workbench import Workbench
 from tests.ui.conftest import SIZE, at, drag, key, wait_mask
@@ -88,7 +89,8 @@ def test_brush_keys_change_its_size(bench: Workbench) -> None:
     key(bench, Qt.Key.Key_BracketLeft)
     key(bench, Qt.Key.Key_BracketLeft)
     assert tool.size < 20
-    assert bench.options.brush_size.value() == tool.size
+    assert bench.options.brush_size.value() == step_of(tool.size)
+    assert bench.options._brush_text.text() == f"{tool.size} px"
 
 
 def test_a_click_after_a_stroke_starts_from_its_mask(qtbot: Any, bench: Workbench) -> None:

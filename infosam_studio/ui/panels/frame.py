@@ -45,6 +45,24 @@ class IconButton(QToolButton):
         self.setIcon(icons.icon(self._icon_name, theme().tokens.muted))
 
 
+class TitleBar(QWidget):
+    """Title, count and buttons; without a height while something else names the panel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("panelTitle")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.wanted = True
+
+    def sizeHint(self) -> QSize:
+        """The dock takes the height from this hint alone, of hidden bars too."""
+        return QSize(super().sizeHint().width(), TITLE_HEIGHT if self.wanted else 0)
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(super().minimumSizeHint().width(), self.sizeHint().height())
+
+
 class Panel(QDockWidget):
     """A dock with a body widget; remembered by its object name."""
 
@@ -77,20 +95,24 @@ class Panel(QDockWidget):
         else:
             self.setWidget(self.body)
 
-    def _make_bar(self) -> QWidget:
-        bar = QWidget()
-        bar.setObjectName("panelTitle")
-        bar.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        bar.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    def _make_bar(self) -> TitleBar:
+        bar = TitleBar()
         bar.setLayout(self._bar)
         self._bar.setContentsMargins(12, 0, 6, 0)
         self._bar.setSpacing(4)
         self._bar.addWidget(self._title)
         self._bar.addWidget(self._count)
         self._bar.addStretch(1)
-        # The dock takes the height from the hint alone.
-        self._bar.addStrut(TITLE_HEIGHT)
         return bar
+
+    def show_title(self, shown: bool) -> None:
+        """Without it where a tab names the panel; one with buttons keeps it."""
+        bar = self.titleBarWidget()
+        wanted = shown or bool(bar.findChildren(QToolButton))
+        if isinstance(bar, TitleBar) and bar.wanted != wanted:
+            bar.wanted = wanted
+            bar.setMaximumHeight(TITLE_HEIGHT if wanted else 0)
+            bar.updateGeometry()
 
     def set_count(self, text: str) -> None:
         """The quiet figure beside the title."""

@@ -91,7 +91,7 @@ class LabourPanel(Panel):
             "Each object you accept adds a dot. The line is the mean of five; an upright line "
             "means that another version of the model came into use."
         )
-        self._note.setProperty("role", "faint")
+        self._note.setProperty("role", "muted")
         self._note.setWordWrap(True)
         self.column.addWidget(self._note)
         self.report = QPushButton("Export report…")

@@ -51,7 +51,7 @@ class SuggestPanel(Panel):
         self.accept.clicked.connect(actions["accept_suggestions"].trigger)
         self.dismiss.clicked.connect(actions["dismiss_suggestions"].trigger)
         self._hint = QLabel("")
-        self._hint.setProperty("role", "faint")
+        self._hint.setProperty("role", "muted")
         self._hint.setWordWrap(True)
         self._lay_out()
         suggestions.changed.connect(self.refresh)
