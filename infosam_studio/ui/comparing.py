@@ -163,7 +163,8 @@ class Comparing(QObject):
         tokens = theme().tokens
         self.label.setText(text)
         self.label.setStyleSheet(
-            f"background: {tokens.warn}; color: #1b1b1b; border-radius: 9px; padding: 5px 12px;"
+            f"background: {tokens.text}; color: {tokens.window}; border-radius: 9px;"
+            "padding: 5px 12px;"
             "font-weight: 600;"
         )
         self.label.adjustSize()

@@ -50,15 +50,21 @@ class Loop(QObject):
         bench.labour.told.connect(bench.tell)
 
     def _other(self) -> tuple[str | None, Path | None] | None:
-        """The version selected in the timeline, else the one before, else the base."""
+        """The version selected in the timeline, else the one before, else base or newest."""
         adapting = self._bench.adapting
         used = adapting.in_use
         chosen = self._bench.model_panel.versions.chosen()
         if chosen != "" and chosen != used:
             return chosen, adapting.folder_of(chosen)
         name = adapting.store.before()
-        if name == used:
-            return None
+        if name == used:  # the base, with nothing to go back to: after a roll back, say
+            same = ("", adapting.model)
+            usable = [
+                row.name for row in adapting.versions if not row.problem and row.checkpoint in same
+            ]
+            if not usable:
+                return None
+            name = usable[-1]
         return name, adapting.folder_of(name)
 
     @Slot(str, str, str)

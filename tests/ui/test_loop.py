@@ -17,7 +17,7 @@ from infosam_studio.ui.dialogs.guide import GuideDialog, pages
 from infosam_studio.ui.main_window import MainWindow
 from infosam_studio.ui.panels.image_model import PLACE_ROLE
 from infosam_studio.ui.workbench import Workbench
-from tests.ui.conftest import SIZE, WAIT_MS, click, wait_mask
+from tests.ui.conftest import SIZE, WAIT_MS, at, click, wait_mask
 from tests.ui.test_suggestions import label_first
 
 needs_starter = pytest.mark.skipif(
@@ -102,6 +102,40 @@ def test_a_held_key_shows_the_other_version_and_goes_back_bit_for_bit(
     with qtbot.waitSignal(bench.mask_shown, timeout=WAIT_MS):
         bench.drafting.ask_again()
     assert np.array_equal(shown(bench), own)
+
+
+@needs_starter
+def test_after_rolling_back_the_version_that_was_left_is_compared(
+    qtbot: Any, bench: Workbench
+) -> None:
+    write_version(bench, "v1")
+    bench.adapting.store.refresh()
+    qtbot.waitUntil(lambda: len(bench.adapting.versions) == 1, timeout=WAIT_MS)
+    for change in (lambda: bench.adapting.use("v1"), bench.adapting.roll_back):
+        with qtbot.waitSignal(bench.model_ready, timeout=WAIT_MS):
+            change()
+    assert bench.adapting.in_use is None
+    click(qtbot, bench, 70, 80)
+    base = shown(bench)
+    assert not np.array_equal(hold(qtbot, bench), base)
+    assert "v1" in bench.loop.comparing.label.text()
+    QTest.keyRelease(bench.view, Qt.Key.Key_X)
+
+
+@needs_starter
+def test_a_preview_under_a_resting_pointer_is_that_of_the_version_in_use(
+    qtbot: Any, bench: Workbench
+) -> None:
+    write_version(bench, "v1")
+    bench.options.hover.setChecked(True)
+    answers = []
+    bench.inference.hovered.connect(answers.append)
+    QTest.mouseMove(bench.view.viewport(), at(bench, 70, 80))
+    qtbot.waitUntil(lambda: len(answers) == 1, timeout=WAIT_MS)
+    bench.adapting.use("v1")
+    qtbot.waitUntil(lambda: len(answers) == 2, timeout=WAIT_MS)
+    first, second = (crops.to_mask(one.crop, SIZE, SIZE) for one in answers)
+    assert not np.array_equal(first, second)
 
 
 @needs_starter

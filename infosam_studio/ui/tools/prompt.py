@@ -10,7 +10,7 @@ from infosam_studio.ui.canvas.view import CanvasView
 from infosam_studio.ui.document import Document
 from infosam_studio.ui.draft import Draft
 from infosam_studio.ui.drafting import Drafting
-from infosam_studio.ui.inference_messages import Hover, HoverAnswer
+from infosam_studio.ui.inference_messages import Hover, HoverAnswer, ModelState
 from infosam_studio.ui.tools.base import Tool
 from infosam_studio.ui.workers_inference import Inference
 
@@ -51,6 +51,7 @@ class PromptTool(Tool):
         self._hover_timer.setSingleShot(True)
         self._hover_timer.timeout.connect(self._ask_hover)
         inference.hovered.connect(self._show_hover)
+        inference.model_state.connect(self._model_changed)
 
     def deactivate(self) -> None:
         self._pressed, self._dragging, self._moved_point = None, False, None
@@ -182,6 +183,14 @@ class PromptTool(Tool):
         wanted = self._hover_at is not None and self._drafting.draft is None
         if wanted and answer.image_id == self._document.current_id:
             self._layers.show_hover(answer.crop)
+
+    @Slot(object)
+    def _model_changed(self, state: ModelState) -> None:
+        """Under a pointer that rests, no preview of another version stays behind."""
+        if self._hover_at is not None and self._drafting.draft is None:
+            self._layers.show_hover(None)
+            if state.phase == "ready":
+                self._ask_hover()
 
     # keys --------------------------------------------------------------------------------
 
