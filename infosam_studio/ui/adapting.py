@@ -127,7 +127,10 @@ class Adapting(QObject):
         tests = [key for key, part in parts.items() if part == "val"]
         held = sum(counts[key] for key in tests)
         missing = _images_missing(len(tests), len(counts))
-        if missing:
+        usable = sum(1 for one in self._document.images() if not one.excluded and not one.problem)
+        if missing > usable - len(counts):
+            more = f"A proof would take {len(counts) + missing} labelled images"
+        elif missing:
             more = f"{_count(missing, 'more labelled image')} for a proof"
         elif held < PROOF_OBJECTS:
             more = f"{PROOF_OBJECTS - held} more objects on the test images for a proof"

@@ -74,6 +74,9 @@ def make_top_bar(window: QMainWindow, actions: Actions, image_name: QLabel) -> Q
         button = bar.widgetForAction(actions[name])
         if isinstance(button, QToolButton):
             button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+            button.ensurePolished()
+            # A shorter word, while the model is being adapted, moves nothing beside it.
+            button.setMinimumWidth(button.sizeHint().width())
     window.addToolBar(Qt.ToolBarArea.TopToolBarArea, bar)
     return bar
 

@@ -29,6 +29,8 @@ LOG_LINES: Final = 400
 SILENT_TICKS: Final = 90
 QUIET_TICKS: Final = 1800
 WRITE_SECONDS: Final = 1.0
+# The first step of a stage is no pace: it warms up, and a bar never goes back from a wrong guess.
+PACED_STEPS: Final = 2
 # More points than a curve of a few hundred pixels can show.
 MOST_POINTS: Final = 600
 
@@ -99,7 +101,7 @@ class RunState:
             self.write(STAGES.get(stage, stage))
         self.step, self.of = int(data.get("step") or 0), int(data.get("of") or 0)
         left = _number(data.get("left"))
-        if left is not None:
+        if left is not None and self.step >= PACED_STEPS:
             self._left = (self.now(), left)
         losses = data.get("losses") or {}
         if losses:
@@ -193,7 +195,7 @@ class RunState:
         return max(1.0, own + sum(one for one in later if one is not None))
 
     def _own_left(self, spent: float) -> float | None:
-        if self.of and self.step:
+        if self.of and self.step >= PACED_STEPS:
             return spent / self.step * (self.of - self.step)
         whole = self._expect(self.stage)
         return None if whole is None else max(0.0, whole - spent)

@@ -140,7 +140,7 @@ def test_offline_everything_is_listed_with_size_licence_and_speed(manager: Model
     assert manager.details.get_button.isVisible()
     assert not manager.details.remove_button.isVisible()
     manager.choose("starter")
-    assert "Starter model" in manager.details.card.toPlainText()
+    assert "Trained on" in manager.details.card.toPlainText()
     assert "free" in manager._place.text()
 
 

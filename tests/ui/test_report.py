@@ -90,4 +90,6 @@ def test_a_report_that_cannot_be_written_is_one_sentence(bench: Workbench, tmp_p
 def test_without_objects_there_is_nothing_to_export(qtbot: Any, bench: Workbench) -> None:
     bench.labour.show_objects([])
     assert not bench.labour.report.isEnabled()
+    assert bench.labour._figures.isHidden()
+    assert not bench.labour._empty.isHidden()
     assert "Objects" in report.as_html(bench.labour.progress())

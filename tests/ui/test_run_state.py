@@ -54,7 +54,7 @@ def test_remaining_time_from_pace_promise_and_the_last_run(tmp_path: Path, clock
     clock.time += 2
     run.take(stage("before", 4, 10))  # half a second each: three more seconds
     assert run.remaining() == pytest.approx(3 + 4 + 10 + 7 + 1)
-    run.take(stage("train", 1, 20, left=12.0))
+    run.take(stage("train", 2, 20, left=12.0))
     clock.time += 5
     assert run.remaining() == pytest.approx(7.0)  # counts down between events
     run.take(stage("after", 0, 10))
@@ -66,13 +66,22 @@ def test_remaining_time_from_pace_promise_and_the_last_run(tmp_path: Path, clock
 
 
 def test_progress_never_goes_back(run: RunState, clock: Clock) -> None:
-    run.take(stage("train", 1, 20, left=10.0))
+    run.take(stage("train", 2, 20, left=10.0))
     clock.time += 10
     run.take(stage("train", 10, 20, left=10.0))
     half = run.fraction()
     assert half == pytest.approx(0.5)
     run.take(stage("train", 11, 40, left=60.0))
     assert run.fraction() == half
+
+
+def test_one_step_is_no_pace(run: RunState, clock: Clock) -> None:
+    clock.time += 20
+    run.take(stage("train", 1, 80, left=2.0))
+    assert run.remaining() is None  # or the bar would be nearly full, and stay there
+    assert run.fraction() is None
+    run.take(stage("train", 2, 80, left=60.0))
+    assert run.fraction() == pytest.approx(0.25)
 
 
 def test_curves_by_part(run: RunState) -> None:

@@ -11,11 +11,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
 from infosam_studio.adaptation import gate
+from infosam_studio.events import Event
 from infosam_studio.segmentation.adapter_folder import AdapterManifest, write_adapter
 from infosam_studio.ui import adapting as adapting_module
 from infosam_studio.ui.dialogs.comparing import CompareDialog, compared
 from infosam_studio.ui.main_window import MainWindow
 from infosam_studio.ui.panels.card import ResultCard
+from infosam_studio.ui.run_state import RunState
 from infosam_studio.ui.workbench import Workbench
 from infosam_studio.ui.workers_adapt import AdaptWish, Ended
 from infosam_studio.ui.workers_versions import VersionRow
@@ -180,6 +182,9 @@ def test_compare_is_side_by_side(qtbot: Any) -> None:
     assert used.args == ["v2"]
 
 
+REASON = "Not better, so it stays unused: 0.10 more clicks (90 % interval -0.60 to +0.40)."
+
+
 def test_the_card_by_class_and_refused(qtbot: Any, tmp_path: Path) -> None:
     def of(noc: float, iou: float) -> dict[str, Any]:
         return {"objects": 6, "noc85": noc, "miou_at": [iou]}
@@ -193,7 +198,7 @@ def test_the_card_by_class_and_refused(qtbot: Any, tmp_path: Path) -> None:
             "before": {"cell": of(3.0, 0.6), "dust <1>": of(3.0, 0.6)},
             "after": {"cell": of(2.0, 0.7), "dust <1>": of(4.2, 0.5)},
         },
-        "gate": {"objects": 12, "images": 4, "interval": [-0.6, 0.4], "reason": "Not better."},
+        "gate": {"objects": 12, "images": 4, "interval": [-0.6, 0.4], "reason": REASON},
     }
     card = ResultCard()
     qtbot.addWidget(card)
@@ -202,6 +207,7 @@ def test_the_card_by_class_and_refused(qtbot: Any, tmp_path: Path) -> None:
     assert "cell 3.0 → 2.0" in card.text
     assert "dust <1> 3.0 → 4.2" in card.text
     assert "-0.6 to +0.4 clicks" in card.text
+    assert card.text.count("90 % interval") == 1  # the gate's reason tells it too
     assert card.button.text() == "Use anyway"
 
 
@@ -210,7 +216,7 @@ def test_what_a_proof_needs_is_what_the_gate_asks(bench: Workbench) -> None:
     assert adapting_module.PROOF_OBJECTS == gate.PROVEN_OBJECTS
     label_everything(bench)
     needs = bench.adapting.needs()
-    assert needs.startswith("9 objects on 3 images. 9 more labelled images for a proof;")
+    assert needs.startswith("9 objects on 3 images. A proof would take 12 labelled images;")
     assert "you can start now, the result will be marked unproven" in needs
 
 
@@ -263,3 +269,26 @@ def test_an_unproven_version_of_the_auto_mode_stays_unused(versions: Workbench) 
     result["gate"] = {"proven": True}
     adapting._promote(Ended(wish, result, "", False, ()))
     assert adapting.in_use == "v1"
+
+
+def test_versions_have_a_button_too(qtbot: Any, bench: Workbench, monkeypatch: Any) -> None:
+    make_version(bench, "v1")
+    listed(qtbot, bench)
+    offered: list[str | None] = []
+    panel = bench.model_panel
+    monkeypatch.setattr(panel, "_offer", lambda name, _place: offered.append(name))
+    panel.more.click()
+    panel.versions.setCurrentRow(1)
+    panel.more.click()
+    assert offered == [None, "v1"]  # what is in use, until a version is selected
+
+
+def test_a_run_has_two_lines_from_start_to_end(bench: Workbench) -> None:
+    run = RunState(AdaptWish(bench.document.project.folder, "starter"))
+    panel = bench.model_panel
+    for event in (None, {"stage": "load"}, {"stage": "train", "step": 3, "of": 9, "left": 4.0}):
+        if event is not None:
+            run.take(Event("progress", event))
+        panel._show_run(run)
+        assert panel._state.text().count("\n") == 1
+    assert panel._state.text() == "Learning from your labels…\n3 of 9 · a few seconds left"

@@ -116,7 +116,7 @@ class ModelDetails(QWidget):
         starter = name == "starter"
         if starter and not self.card.toPlainText():
             page = next((one for one in pages() if one.name == CARD), None)
-            self.card.setMarkdown(page.text if page is not None else "")
+            self.card.setMarkdown(_below_a_title(page.text) if page is not None else "")
         self.card.setVisible(starter)
         self._show()
 
@@ -257,3 +257,9 @@ def _progress_text(done: int, total: int, fetching: Fetching | None) -> str:
         minutes = fetching.seconds_left / 60
         text += f", {minutes:.0f} min left" if minutes >= 2 else f", {60 * minutes:.0f} s left"
     return text
+
+
+def _below_a_title(text: str) -> str:
+    """A page without its own title, which stands above already, and with quiet headings."""
+    lines = [line for line in text.splitlines() if not line.startswith("# ")]
+    return "\n".join(f"##{line}" if line.startswith("##") else line for line in lines)

@@ -51,7 +51,7 @@ class AdaptOptions(QWidget):
         self.minutes.setSuffix(" min")
         self.battery = QCheckBox("Pause on low battery")
         self.battery.setToolTip(
-            f"Below {BATTERY_PERCENT:.0f} % the run waits, and goes on at the socket"
+            f"Below {BATTERY_PERCENT:.0f} % the run waits until the power supply is connected"
         )
         self.automatic = QCheckBox("By itself while I label")
         self.automatic.setToolTip(

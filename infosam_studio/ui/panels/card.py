@@ -14,6 +14,7 @@ from infosam_studio.ui.theme import theme
 from infosam_studio.ui.workers_adapt import Ended
 
 MOST_CLASSES = 8
+IOU = "IoU: how well a mask covers the true object, from 0 (not at all) to 1 (exactly)"
 ARROW = "&nbsp;→&nbsp;"  # a dock is narrow, and these must not be torn apart
 
 
@@ -33,6 +34,8 @@ class ResultCard(QFrame):
         column.setSpacing(5)
         self._title, self._figures, self._reason = QLabel(), QLabel(), QLabel()
         self._badge, self._classes = QLabel(), QLabel()
+        self._figures.setToolTip(IOU)
+        self._classes.setToolTip(IOU)
         self._title.setProperty("role", "heading")
         self._reason.setProperty("role", "muted")
         close = IconButton("close", "Hide this card")
@@ -154,7 +157,8 @@ def _badge(gate: dict[str, Any], *, promoted: bool) -> tuple[str, str]:
 
 
 def _why(ended: Ended, gate: dict[str, Any], *, promoted: bool, used: bool) -> str:
-    reason = html.escape(str(gate.get("reason", "")))
+    # The interval stands among the figures already.
+    reason = html.escape(re.sub(r" \(90 % interval [^)]*\)", "", str(gate.get("reason", ""))))
     if ended.offered:
         return f"It was finished without the window. {reason}"
     if promoted and not used and ended.wish.automatic:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QPoint, QSize, Qt, Slot
-from PySide6.QtGui import QColor
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPoint, QRectF, QSize, Qt, Slot
+from PySide6.QtGui import QColor, QPainter
 from PySide6.QtWidgets import (
     QColorDialog,
     QHBoxLayout,
@@ -11,6 +11,9 @@ from PySide6.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QMenu,
+    QStackedWidget,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
     QToolButton,
     QWidget,
 )
@@ -18,9 +21,35 @@ from PySide6.QtWidgets import (
 from infosam_studio.annotation.model import ClassRecord
 from infosam_studio.ui import icons
 from infosam_studio.ui.document import Document
-from infosam_studio.ui.panels.frame import IconButton, Panel
+from infosam_studio.ui.panels.frame import IconButton, Panel, empty_hint
+from infosam_studio.ui.theme import theme
 
 ID_ROLE = int(Qt.ItemDataRole.UserRole)
+KEYS = 9
+
+
+class _WithKey(QStyledItemDelegate):
+    """A class, and at the right the key that chooses it."""
+
+    def paint(
+        self,
+        painter: QPainter,
+        option: QStyleOptionViewItem,
+        index: QModelIndex | QPersistentModelIndex,
+    ) -> None:
+        super().paint(painter, option, index)
+        if index.row() >= KEYS:
+            return
+        tokens, rect = theme().tokens, option.rect
+        # Drawn as a key: a bare figure would look like a count.
+        cap = QRectF(rect.right() - 26, rect.center().y() - 8, 18, 17)
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(QColor(tokens.faint))
+        painter.drawRoundedRect(cap, 4, 4)
+        painter.setPen(QColor(tokens.muted))
+        painter.drawText(cap, Qt.AlignmentFlag.AlignCenter, str(index.row() + 1))
+        painter.restore()
 
 
 class ClassesPanel(Panel):
@@ -37,7 +66,16 @@ class ClassesPanel(Panel):
         self.list.customContextMenuRequested.connect(self._show_menu)
         self.list.currentItemChanged.connect(self._chosen)
         self.list.itemChanged.connect(self._renamed)
-        self.column.addWidget(self.list, 1)
+        self.list.setItemDelegate(_WithKey(self.list))
+        self._stack = QStackedWidget()
+        self._stack.addWidget(
+            empty_hint(
+                "No classes yet.\n\nAdd the kinds of things you label here, or just begin: the "
+                "first object makes a class, which a double click renames."
+            )
+        )
+        self._stack.addWidget(self.list)
+        self.column.addWidget(self._stack, 1)
         self._new = QLineEdit()
         self._new.setPlaceholderText("Add a class")
         self._new.setAccessibleName("Name of a new class")
@@ -61,11 +99,12 @@ class ClassesPanel(Panel):
             item = QListWidgetItem(icons.swatch(record.color), record.name)
             item.setData(ID_ROLE, record.id)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
-            key = f"Press {number} to choose it. " if number <= 9 else ""
+            key = f"Press {number} to choose it. " if number <= KEYS else ""
             item.setToolTip(f"{key}Double click renames, right click shows more.")
             self.list.addItem(item)
         self._busy = False
         count = self.list.count()
+        self._stack.setCurrentIndex(1 if count else 0)
         self.set_count(str(count) if count else "")
         self._show_chosen()
 

@@ -20,6 +20,14 @@ LOSS_PARTS = {
     "compression": ("compression", "warn"),
     "distillation": ("distillation", "bad"),
 }
+LOSS_TIP = (
+    "What training lowers. Mask: pixels that are wrong. IoU guess: how wrongly the model judges "
+    "its own masks. Compression and distillation: InfoSAM's part, which keeps what it knew before."
+)
+HELD_TIP = (
+    "Objects on the images kept aside for testing, which the model does not learn from. "
+    "IoU: how well a mask covers the true object, from 0 to 1."
+)
 
 
 class Curves(QWidget):
@@ -42,6 +50,8 @@ class Curves(QWidget):
             label.setWordWrap(True)
             label.hide()
             self._column.addWidget(label)
+        self._loss_text.setToolTip(LOSS_TIP)
+        self._held_text.setToolTip(HELD_TIP)
         self._timer = QTimer(self)
         self._timer.setInterval(REFRESH_MS)
         self._timer.timeout.connect(self._draw)

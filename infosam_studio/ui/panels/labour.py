@@ -7,18 +7,28 @@ from pathlib import Path
 
 from PySide6.QtCore import QPointF, QRectF, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from PySide6.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from infosam_studio.annotation.effort import effort_of, running_mean
 from infosam_studio.annotation.model import ObjectRecord
 from infosam_studio.errors import StudioError
 from infosam_studio.ui.document import Document
-from infosam_studio.ui.panels.frame import Panel
+from infosam_studio.ui.panels.frame import Panel, empty_hint
 from infosam_studio.ui.report import Progress, progress_of, write
 from infosam_studio.ui.theme import theme
 
 SHOWN = 60
 SMOOTHED = 5
+IDLE = "Pauses of more than 20 seconds do not count"
+KEPT = "How much of the model's first mask you kept: 1 means nothing to correct"
 
 
 class Spark(QWidget):
@@ -80,24 +90,35 @@ class LabourPanel(Panel):
         self._clicks, self._seconds = Spark("Clicks per object"), Spark("Seconds per object")
         self._first = Spark("First mask kept", top=1.0)
         self._clicks_text, self._seconds_text, self._first_text = (QLabel("–") for _ in range(3))
-        for title, text, spark in (
-            ("Clicks per object", self._clicks_text, self._clicks),
-            ("Seconds per object", self._seconds_text, self._seconds),
-            ("First mask kept (IoU)", self._first_text, self._first),
+        self._empty = empty_hint(
+            "Nothing to show yet.\n\nObjects you make with clicks, boxes or the brush show here "
+            "what they cost, and whether the model gets better."
+        )
+        self._figures = QWidget()
+        figures = QVBoxLayout(self._figures)
+        figures.setContentsMargins(0, 0, 0, 0)
+        figures.setSpacing(self.column.spacing())
+        for title, text, spark, tip in (
+            ("Clicks per object", self._clicks_text, self._clicks, ""),
+            ("Seconds per object", self._seconds_text, self._seconds, "\n" + IDLE),
+            ("First mask kept (IoU)", self._first_text, self._first, "\n" + KEPT),
         ):
-            self.column.addLayout(self._row(title, text))
-            self.column.addWidget(spark)
+            text.setToolTip(f"Mean of the last ten objects{tip}")
+            figures.addLayout(self._row(title, text))
+            figures.addWidget(spark)
         self._note = QLabel(
             "Each object you accept adds a dot. The line is the mean of five; an upright line "
             "means that another version of the model came into use."
         )
         self._note.setProperty("role", "muted")
         self._note.setWordWrap(True)
-        self.column.addWidget(self._note)
+        figures.addWidget(self._note)
         self.report = QPushButton("Export report…")
         self.report.setToolTip("Clicks, seconds and first masks over time, as a page or a picture")
         self.report.clicked.connect(self.ask_report)
-        self.column.addWidget(self.report)
+        figures.addWidget(self.report)
+        self.column.addWidget(self._empty)
+        self.column.addWidget(self._figures)
         self.column.addStretch(1)
         document.history_changed.connect(self._reload)
         self.visibilityChanged.connect(self._reload)
@@ -121,6 +142,8 @@ class LabourPanel(Panel):
         """Draw the effort of these objects, in the order they were made."""
         effort = effort_of(objects)
         self.report.setEnabled(effort.objects > 0)
+        self._empty.setVisible(effort.objects == 0)
+        self._figures.setVisible(effort.objects > 0)
         marks = [change.place for change in effort.changes]
         first = effort.known_first()
         moved = [sum(1 for place, _ in first if place < mark) for mark in marks]
@@ -131,7 +154,6 @@ class LabourPanel(Panel):
         ):
             recent = values[-10:]
             text.setText(shown.format(sum(recent) / len(recent)) if recent else "–")
-            text.setToolTip("Mean of the last ten objects")
             spark.show_values(values, own)
 
     # the report --------------------------------------------------------------------------

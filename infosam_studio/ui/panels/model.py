@@ -27,7 +27,7 @@ from infosam_studio.ui.dialogs.confirming import confirm
 from infosam_studio.ui.panels.adapt_options import AdaptOptions
 from infosam_studio.ui.panels.card import ResultCard
 from infosam_studio.ui.panels.curves import Curves
-from infosam_studio.ui.panels.frame import Panel
+from infosam_studio.ui.panels.frame import IconButton, Panel
 from infosam_studio.ui.panels.timeline import Timeline
 from infosam_studio.ui.run_state import LOG_LINES, RunState
 from infosam_studio.ui.workers_adapt import Ended
@@ -82,12 +82,19 @@ class ModelPanel(Panel):
         links.addStretch(1)
         heading = QLabel("Versions")
         heading.setProperty("role", "muted")
-        heading.setContentsMargins(2, 8, 0, 0)
+        self.more = IconButton("more", "Use, compare, rename, export or import versions")
+        self.more.clicked.connect(self._menu_of_chosen)
+        title = QHBoxLayout()
+        title.setContentsMargins(2, 8, 0, 0)
+        title.addWidget(heading, 1)
+        title.addWidget(self.more)
         for widget in (self.card, self._auto, self._state, self.button, self.progress, self.curves):
             self.column.addWidget(widget)
         self.column.addLayout(links)
-        for lower in (self.options, self.log, heading, self.versions):
-            self.column.addWidget(lower)
+        self.column.addWidget(self.options)
+        self.column.addWidget(self.log)
+        self.column.addLayout(title)
+        self.column.addWidget(self.versions)
         self.column.addStretch(1)
 
     def _connect(self) -> None:
@@ -145,15 +152,8 @@ class ModelPanel(Panel):
             self.button.style().polish(self.button)
 
     def _show_run(self, run: RunState) -> None:
-        text = f"{run.title}…"
-        if run.of and not run.stopping:
-            text += f" {run.step} of {run.of}"
-        left = run.remaining()
-        if left is not None:
-            text += f", {_time(left)} left"
-        if run.paused:
-            text += "\nWaiting for the socket."
-        self._state.setText("\n".join((text, *run.warnings[-2:])))
+        # Always two lines, so that the button below does not move away from the pointer.
+        self._state.setText("\n".join((f"{run.title}…", _detail(run) or " ", *run.warnings[-2:])))
         fraction = run.fraction()
         # Without a range the bar runs to and fro: nothing is known yet.
         self.progress.setRange(0, 0 if fraction is None else FINE)
@@ -230,7 +230,18 @@ class ModelPanel(Panel):
     @Slot(QPoint)
     def _menu(self, position: QPoint) -> None:
         item = self.versions.itemAt(position)
-        choices = self.choices_for(self.versions.chosen() if item is not None else "")
+        chosen = self.versions.chosen() if item is not None else ""
+        self._offer(chosen, self.versions.viewport().mapToGlobal(position))
+
+    @Slot()
+    def _menu_of_chosen(self) -> None:
+        """The same menu for those who look for a button."""
+        chosen = self.versions.chosen()
+        name = self._adapting.in_use if chosen == "" else chosen
+        self._offer(name, self.more.mapToGlobal(self.more.rect().bottomLeft()))
+
+    def _offer(self, name: str | None, place: QPoint) -> None:
+        choices = self.choices_for(name)
         menu = QMenu(self)
         handlers = {}
         for text, handler in choices:
@@ -238,7 +249,7 @@ class ModelPanel(Panel):
                 handlers[menu.addAction(text)] = handler
             else:
                 menu.addSeparator()
-        chosen = menu.exec(self.versions.viewport().mapToGlobal(position))
+        chosen = menu.exec(place)
         if chosen in handlers:
             handlers[chosen]()
         menu.deleteLater()
@@ -329,6 +340,19 @@ def _link(text: str) -> QPushButton:
     button.setProperty("kind", "link")
     button.setCheckable(True)
     return button
+
+
+def _detail(run: RunState) -> str:
+    """How far the stage is and how long it will all take, as far as that is known."""
+    if run.paused:
+        return "Goes on when the power supply is connected."
+    # Where time decides, the last step is only known when it is over.
+    counted = run.step < run.of and not run.stopping
+    parts = [f"{run.step} of {run.of}"] if counted else []
+    left = run.remaining()
+    if left is not None:
+        parts.append(f"{_time(left)} left")
+    return " · ".join(parts)
 
 
 def _time(seconds: float) -> str:

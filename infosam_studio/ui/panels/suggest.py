@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
+
 from PySide6.QtCore import Qt, Slot
+from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
@@ -10,6 +13,7 @@ from PySide6.QtWidgets import (
     QProgressBar,
     QPushButton,
     QSlider,
+    QVBoxLayout,
     QWidget,
 )
 
@@ -60,18 +64,24 @@ class SuggestPanel(Panel):
     def _lay_out(self) -> None:
         for widget in (self.scope, self.button, self.progress, self._state):
             self.column.addWidget(widget)
+        self.column.setSpacing(8)
+        self._review = QWidget()
+        column = QVBoxLayout(self._review)
+        column.setContentsMargins(0, 4, 0, 0)
+        column.setSpacing(8)
         row = QHBoxLayout()
-        name = QLabel("Sure enough")
+        name = QLabel("At least")
         name.setBuddy(self.slider)
         row.addWidget(name)
         row.addWidget(self.slider, 1)
         row.addWidget(self._least)
-        self.column.addLayout(row)
+        column.addLayout(row)
         both = QHBoxLayout()
         both.addWidget(self.accept)
         both.addWidget(self.dismiss)
-        self.column.addLayout(both)
-        self.column.addWidget(self._hint)
+        column.addLayout(both)
+        column.addWidget(self._hint)
+        self.column.addWidget(self._review)
         self.column.addStretch(1)
 
     @Slot()
@@ -94,7 +104,8 @@ class SuggestPanel(Panel):
         shown = len(suggestions.here())
         everything = sum(1 for one in suggestions.objects() if is_suggestion(one))
         self._state.setText(self._words(running, missing, shown, everything))
-        self._least.setText(f"{self.slider.value()} %")
+        self._review.setVisible(everything > 0)
+        self._least.setText(f"{self.slider.value()} % sure")
         self.accept.setEnabled(shown > 0)
         self.accept.setText(f"Accept {shown}" if shown else "Accept all")
         self.dismiss.setEnabled(everything > 0)
@@ -112,11 +123,12 @@ class SuggestPanel(Panel):
         return f"{shown} to review here" + (f", {hidden} less sure ones hidden." if hidden else ".")
 
     def _keys(self) -> str:
-        names = {name: self._actions[name].shortcut().toString() for name in _KEYS}
-        return (
-            f"{names['next_suggestion']}: next one. {names['accept']}: accept it. "
-            f"{names['refine']}: correct it. {names['delete']}: dismiss it."
+        names = {name: self._actions[name].shortcut().toString(NATIVE) for name in _KEYS}
+        rows = "".join(
+            f"<tr><td><b>{html.escape(names[name])}</b>&nbsp;&nbsp;</td><td>{text}</td></tr>"
+            for name, text in _KEYS.items()
         )
+        return f"<table>{rows}</table>"
 
     @Slot()
     def _pressed(self) -> None:
@@ -131,4 +143,10 @@ class SuggestPanel(Panel):
         self.refresh()
 
 
-_KEYS = ("next_suggestion", "accept", "refine", "delete")
+NATIVE = QKeySequence.SequenceFormat.NativeText
+_KEYS = {
+    "next_suggestion": "the next one",
+    "accept": "accept it",
+    "refine": "correct it with clicks",
+    "delete": "dismiss it",
+}

@@ -208,7 +208,8 @@ def _facts(row: VersionRow, *, other: bool) -> str:
         parts.append(f"{labels} object{'s' * (labels != 1)}")
     elif row.train_images:
         parts.append(f"{row.train_images} image{'s' * (row.train_images != 1)}")
-    parts.append(f"on {row.checkpoint}" if other else row.speed)
+    if other:
+        parts.append(f"on {row.checkpoint}")
     parts.append(_date(row.created, short=True))
     return " · ".join(part for part in parts if part)
 
