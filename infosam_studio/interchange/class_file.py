@@ -20,6 +20,7 @@ from typing import Any
 from infosam_studio.annotation.model import ClassRecord
 from infosam_studio.interchange.importing import ReadContext, clean_name
 from infosam_studio.interchange.json_stream import JsonProblem, load_small
+from infosam_studio.interchange.label_files import read_head
 
 NAME = "classes.json"
 KINDS = ("instances", "classes", "binary")
@@ -101,7 +102,7 @@ def read_label_colors(folder: Path, context: ReadContext) -> dict[int, str]:
     else:
         return {}
     colors: dict[int, str] = {}
-    for line in place.read_bytes()[:1_000_000].decode("utf-8", "replace").splitlines():
+    for line in read_head(place, 1 << 20).decode("utf-8", "replace").splitlines():
         match = re.match(r"^\s*([^#:][^:]*):(\d{1,3}),(\d{1,3}),(\d{1,3})\b", line)
         if not match:
             continue

@@ -17,6 +17,8 @@ from infosam_studio.interchange.coco_geometry import BadSegmentation, parse_segm
 from infosam_studio.interchange.importing import Found, ReadContext, clean_name
 from infosam_studio.interchange.json_stream import BadElement, JsonProblem, read_elements
 from infosam_studio.interchange.keeping import storable
+from infosam_studio.interchange.label_files import label_files
+from infosam_studio.interchange.reports import counted
 
 ARRAYS = frozenset({"images", "annotations", "categories"})
 ANNOTATION_KEYS = frozenset({"id", "image_id", "category_id", "segmentation", "area", "bbox"})
@@ -27,9 +29,12 @@ CATEGORY_KEYS = frozenset({"id", "name", "supercategory"})
 def read_coco(source: Path, context: ReadContext) -> Iterator[Found]:
     """Yield the objects of a COCO file; raises `StudioError` where it lists no image."""
     if source.is_dir():
-        found = sorted(source.glob("*.json"))
+        found = [path for path, _ in label_files(source, (".json",), context)]
         if len(found) != 1:
-            raise StudioError(f"{source} is a folder; name the COCO file (.json) itself.")
+            raise StudioError(
+                f"{source} is a folder with {counted(len(found), 'JSON file')}; name the COCO file "
+                "itself."
+            )
         source = found[0]
     listing = _Listing(context, source)
     listing.read()
@@ -204,6 +209,8 @@ def _extra(element: dict[str, Any], item: str, context: ReadContext) -> dict[str
 
 def _key(element: Any, name: str) -> Any:
     value = element.get(name) if isinstance(element, dict) else None
+    if isinstance(value, float) and value.is_integer():  # tables of numbers make 1.0 of 1
+        value = int(value)
     return value if isinstance(value, int | str) and not isinstance(value, bool) else None
 
 

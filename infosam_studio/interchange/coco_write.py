@@ -16,6 +16,7 @@ from infosam_studio.interchange import runs
 from infosam_studio.interchange.coco_geometry import BadSegmentation, parse_segmentation
 from infosam_studio.interchange.exporting import Job, area
 from infosam_studio.interchange.json_stream import JsonProblem, read_elements
+from infosam_studio.interchange.keeping import kept_fields
 from infosam_studio.interchange.rings import bridged, flat_list, rings_of
 
 OWN_KEYS = frozenset({"id", "image_id", "category_id", "segmentation", "area", "bbox"})
@@ -27,7 +28,7 @@ class CocoWriter:
     folder = False
 
     def write(self, job: Job) -> None:
-        kept = job.project.setting("interchange.coco") or {}
+        kept = kept_fields(job.project, "coco")
         with job.place.open("w", encoding="utf-8", newline="\n") as file:
             file.write('{"info":' + _text(self._info(kept)))
             file.write(',\n"licenses":' + _text(kept.get("top", {}).get("licenses", [])))
@@ -123,7 +124,10 @@ def _annotation(
         "image_id": image_number,
         "category_id": item.class_id,
         "iscrowd": _crowd(item),
-        "segmentation": segmentation(item.mask, geometry),
+        # Many readers expect run lengths of a crowd, as COCO's own files have them.
+        "segmentation": segmentation(
+            item.mask, "rle" if geometry == "auto" and _crowd(item) else geometry
+        ),
         "area": area(item),
         "bbox": _box(item),
     }

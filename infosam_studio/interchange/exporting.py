@@ -209,11 +209,12 @@ def area(item: ObjectRecord) -> int:
     return runs.pixel_count(runs.toggles(item.mask))
 
 
-def label_names(images: Sequence[ImageRecord]) -> dict[int, str]:
+def label_names(images: Sequence[ImageRecord], taken: Iterable[str] = ()) -> dict[int, str]:
     """A name without ending for every image's label file, posix, unique, folders kept.
 
     The stem of the image; its whole name where two images share a stem (also where they differ
-    in upper and lower case alone); `_p0003` at the end for a page of a multi-page file.
+    in upper and lower case alone); `_p0003` at the end for a page of a multi-page file. None is
+    one of those `taken`.
     """
     pages: dict[str, int] = defaultdict(int)
     for image in images:
@@ -222,7 +223,7 @@ def label_names(images: Sequence[ImageRecord]) -> dict[int, str]:
     for image in images:
         short[_name(image, pages, whole=False).casefold()].append(image)
     names: dict[int, str] = {}
-    used: set[str] = set()
+    used = {name.casefold() for name in taken}
     for group in short.values():
         for image in group:
             name = _name(image, pages, whole=len(group) > 1)

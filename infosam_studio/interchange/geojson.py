@@ -15,9 +15,10 @@ from infosam_studio.annotation.model import ImageRecord, ObjectRecord
 from infosam_studio.errors import StudioError
 from infosam_studio.interchange import label_maps, runs
 from infosam_studio.interchange.exporting import Job, label_names, make_parent
-from infosam_studio.interchange.importing import Found, ReadContext, clean_name, label_files
+from infosam_studio.interchange.importing import Found, ReadContext, clean_name
 from infosam_studio.interchange.json_stream import BadElement, JsonProblem, read_elements
 from infosam_studio.interchange.keeping import storable
+from infosam_studio.interchange.label_files import label_files
 from infosam_studio.interchange.rings import BadPolygon, Points, pairs, parse_pairs, rings_of
 
 ENDINGS = (".geojson", ".json")
@@ -89,8 +90,9 @@ def read_geojson(source: Path, context: ReadContext) -> Iterator[Found]:
     found = 0
     for path, relative in label_files(source, ENDINGS, context):
         found += 1
-        name = relative
-        while name.lower().endswith((".geojson", ".json")):
+        name = relative.rpartition(".")[0]
+        # QuPath may call it a.tif.geojson or a.geojson.json; an image may be called x.json.png.
+        while name.lower().endswith(ENDINGS) and not context.images.has(f"{name}.geojson"):
             name = name.rpartition(".")[0]
         image = context.find_label_file(f"{name}.geojson")
         if image is None:

@@ -28,7 +28,9 @@ _BY_SUFFIX = {
 def guess_format(source: Path) -> str | None:
     """The name of the format, None where nothing tells; never raises."""
     try:
-        return _of_folder(source) if source.is_dir() else _of_file(source)
+        if source.is_dir():
+            return _of_folder(source)
+        return _of_file(source) if source.is_file() else None
     except OSError:
         return None
 
@@ -63,7 +65,7 @@ def _of_folder(folder: Path) -> str | None:
         return "yolo"
     found: dict[str, int] = {}
     for path in islice(_files(folder), _FILES):
-        guess = _of_file(path) if path.name != "classes.json" else None
+        guess = _of_file(path) if path.name != "classes.json" and path.is_file() else None
         if guess is not None:
             found[guess] = found.get(guess, 0) + 1
         if guess == "coco":  # one file is everything

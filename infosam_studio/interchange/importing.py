@@ -7,9 +7,8 @@ in one transaction and one undo step, and `preview` counts it without writing.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +18,7 @@ from infosam_studio.annotation.model import ClassRecord, ImageRecord, ObjectReco
 from infosam_studio.annotation.project import Project
 from infosam_studio.errors import StudioError
 from infosam_studio.interchange import runs
-from infosam_studio.interchange.json_stream import JsonProblem, load_small
+from infosam_studio.interchange.keeping import keep, newest_step
 from infosam_studio.interchange.matching import ImageIndex, NoMatch
 from infosam_studio.interchange.merging import refuse_unfinished
 from infosam_studio.interchange.reports import (
@@ -157,27 +156,21 @@ def run_import(
     _check_source(source)
     report = ImportReport(format, source)
     context = _context(project, options, report.problems, progress, cancelled)
+    before = newest_step(project)
     with project.bulk(f"Import {source.name}"):
         writer = _Writer(project, context, report)
         for found in reader(source, context):
             stop_if(cancelled)
             writer.add(found)
         writer.finish()
-    if context.kept:
-        _keep(project, f"interchange.{format}", context.kept)
+        if any(context.kept.values()):
+            keep(project, format, context.kept, before=before)
     report.notes.extend(context.notes)
     if context.images.outside:
         paths = counted(context.images.outside, "path")
         report.notes.append(f"{paths} outside the images' folder matched by the end")
     report.seconds = time.monotonic() - report.started
     return report
-
-
-def _keep(project: Project, key: str, fresh: Mapping[str, Any]) -> None:
-    kept = project.setting(key) or {}
-    for name, fields in fresh.items():
-        kept.setdefault(name, {}).update(fields)
-    project.set_setting(key, kept)
 
 
 @dataclass(frozen=True)
@@ -342,56 +335,3 @@ def _short(value: object) -> str:
         str(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else "?"
     )
     return text if len(text) <= 12 else text[:11] + "…"
-
-
-def label_files(
-    source: Path, endings: Sequence[str], context: ReadContext
-) -> Iterator[tuple[Path, str]]:
-    """Every label file of a folder (or the one file), with its posix path relative to it.
-
-    Links to folders are not followed, so a loop of them cannot hold the import up.
-    """
-    if source.is_file():
-        yield source, source.name
-        return
-    found = [
-        Path(base) / name
-        for base, name in _walk(source)
-        if name.lower().endswith(tuple(endings)) and not name.startswith(".")
-    ]
-    for number, path in enumerate(found):
-        context.progress(number, len(found))
-        stop_if(context.cancelled)
-        yield path, path.relative_to(source).as_posix()
-
-
-def label_objects(
-    source: Path, context: ReadContext, is_label_file: Callable[[Any], bool], what: str
-) -> Iterator[tuple[dict[str, Any], str]]:
-    """The content and relative path of every JSON file of one program; others are reported.
-
-    Raises `StudioError` where there is none.
-    """
-    found = 0
-    for path, relative in label_files(source, (".json",), context):
-        try:
-            content = load_small(path)
-        except JsonProblem as error:
-            found += 1
-            context.problems.add(relative, str(error))
-            continue
-        if not is_label_file(content):
-            context.problems.add(relative, f"not {what} file")
-            continue
-        found += 1
-        yield content, relative
-    if not found:
-        raise StudioError(f"{source} holds no {what.partition(' ')[2]} files.")
-
-
-def _walk(folder: Path) -> Iterator[tuple[str, str]]:
-    for base, folders, names in os.walk(folder, followlinks=False):
-        folders.sort()
-        folders[:] = [f for f in folders if not f.startswith(".")]
-        for name in sorted(names):
-            yield base, name

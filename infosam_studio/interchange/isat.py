@@ -9,8 +9,9 @@ from typing import Any
 
 from infosam_studio.annotation.model import ImageRecord
 from infosam_studio.interchange import runs
-from infosam_studio.interchange.importing import Found, ReadContext, clean_name, label_objects
+from infosam_studio.interchange.importing import Found, ReadContext, clean_name
 from infosam_studio.interchange.keeping import storable
+from infosam_studio.interchange.label_files import label_objects
 from infosam_studio.interchange.labelme import image_beside
 from infosam_studio.interchange.rings import BadPolygon, parse_pairs
 

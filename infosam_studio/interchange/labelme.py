@@ -19,9 +19,10 @@ from infosam_studio.annotation.masks import Rle
 from infosam_studio.annotation.model import ImageRecord, ObjectRecord
 from infosam_studio.interchange import runs
 from infosam_studio.interchange.exporting import Job, copy_image, label_names, make_parent
-from infosam_studio.interchange.importing import Found, ReadContext, clean_name, label_objects
+from infosam_studio.interchange.importing import Found, ReadContext, clean_name
 from infosam_studio.interchange.json_stream import load_small
 from infosam_studio.interchange.keeping import storable
+from infosam_studio.interchange.label_files import label_objects
 from infosam_studio.interchange.rings import (
     BadPolygon,
     Points,
@@ -55,9 +56,12 @@ class LabelmeWriter:
                 "imageWidth": image.width,
             }
             path = make_parent(self._path(job, image))
-            path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
             if job.options.copy_images:
-                copy_image(job, image, path.with_name(PurePosixPath(image.path).name))
+                # Two images of one name may lie in one folder here.
+                copy = _free_name(path, PurePosixPath(image.path))
+                content["imagePath"] = copy.name
+                copy_image(job, image, copy)
+            path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
             job.report.objects += len(objects)
             job.report.files += 1
 
@@ -75,6 +79,12 @@ class LabelmeWriter:
                 wrong += not (same and name == clean_name(job.class_of(item).name, ""))
             job.report.checked += len(objects)
             job.report.different = (job.report.different or 0) + wrong
+
+
+def _free_name(label_file: Path, image: PurePosixPath) -> Path:
+    """Where the copy of an image goes: its own name, or the label file's where that is taken."""
+    place = label_file.with_name(image.name)
+    return label_file.with_name(label_file.stem + image.suffix) if place.exists() else place
 
 
 def _shapes(job: Job, objects: list[ObjectRecord]) -> Iterator[dict[str, Any]]:

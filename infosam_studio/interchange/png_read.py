@@ -15,7 +15,8 @@ from infosam_studio.annotation.model import ImageRecord
 from infosam_studio.errors import StudioError
 from infosam_studio.interchange import label_maps, runs
 from infosam_studio.interchange.class_file import ClassFile, read_class_file, read_label_colors
-from infosam_studio.interchange.importing import Found, ReadContext, label_files
+from infosam_studio.interchange.importing import Found, ReadContext
+from infosam_studio.interchange.label_files import label_files
 from infosam_studio.interchange.matching import NoMatch
 
 ENDINGS = (".png", ".bmp", ".gif", ".webp")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from infosam_studio.annotation.model import ImageRecord, ObjectRecord
 from infosam_studio.interchange import label_maps, runs
+from infosam_studio.interchange.class_file import NAME as CLASS_FILE
 from infosam_studio.interchange.class_file import write_class_file
 from infosam_studio.interchange.exporting import (
     Job,
@@ -152,7 +153,7 @@ class BinaryWriter:
     folder = True
 
     def write(self, job: Job) -> None:
-        job.names = label_names(job.images)
+        job.names = label_names(job.images, taken=[CLASS_FILE])
         files: dict[str, Any] = {}
         for image, objects in job.labelled():
             for binary in self._binaries(job, image, objects):

@@ -150,7 +150,8 @@ class ImportReport:
         kinds = counted(len(self.classes), "class")
         parts = [f"{counted(self.objects, 'object')} of {kinds} on {counted(self.images, 'image')}"]
         if self.already_there:
-            parts.append(f"{self.already_there:,} were there already")
+            were = "was" if self.already_there == 1 else "were"
+            parts.append(f"{self.already_there:,} {were} there already")
         if self.replaced:
             parts.append(f"{self.replaced:,} earlier ones replaced")
         if self.skipped_images:

@@ -114,11 +114,9 @@ class Target:
             with self.work.open("rb+") as file:
                 os.fsync(file.fileno())  # some drives say only now that they are full
             os.replace(self.work, self.out)
-        elif self.out.is_dir() and (self._aside == self.out or self._holds_files()):
+        elif self.out.is_dir():  # never replaced itself: it may be where somebody works
             self._merge()
         else:
-            if self.out.is_dir():
-                self.out.rmdir()
             os.replace(self.work, self.out)
 
     def _merge(self) -> None:

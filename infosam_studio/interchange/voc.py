@@ -21,7 +21,8 @@ from infosam_studio.interchange.exporting import (
     make_parent,
     visible,
 )
-from infosam_studio.interchange.importing import Found, ReadContext, label_files
+from infosam_studio.interchange.importing import Found, ReadContext
+from infosam_studio.interchange.label_files import label_files
 from infosam_studio.interchange.png_read import MapReading, objects_of_map
 from infosam_studio.interchange.png_write import compare, painted_map
 

@@ -19,12 +19,15 @@ from infosam_studio.annotation.model import ClassRecord, ImageRecord, ObjectReco
 from infosam_studio.errors import StudioError
 from infosam_studio.interchange import runs
 from infosam_studio.interchange.exporting import Job, copy_image, label_names, make_parent
-from infosam_studio.interchange.importing import Found, ReadContext, clean_name, label_files
+from infosam_studio.interchange.importing import Found, ReadContext, clean_name
+from infosam_studio.interchange.label_files import label_files, read_head
+from infosam_studio.interchange.matching import ImageIndex
 from infosam_studio.interchange.rings import BadPolygon, Points, bridged, checked, rings_of
 
 DIGITS = 10
 MAX_LINE = 4_000_000
 MAX_FILE = 256 << 20
+MAX_NAMES = 1 << 20
 NOT_LABELS = frozenset({"classes.txt", "train.txt", "val.txt", "test.txt", "obj.names"})
 
 
@@ -34,7 +37,7 @@ class YoloWriter:
     folder = True
 
     def write(self, job: Job) -> None:
-        job.names = label_names(job.images)
+        job.names = _names(job)
         numbers = {c.id: k for k, c in enumerate(job.classes)}
         for image, objects in job.labelled():
             lines = []
@@ -82,6 +85,20 @@ class YoloWriter:
                 wrong += not _same(line, item, image, job.classes)
             job.report.checked += len(objects)
             job.report.different = (job.report.different or 0) + wrong
+
+
+def _names(job: Job) -> dict[int, str]:
+    """Names below `labels/train` and so on that do not read as those of another image.
+
+    Where the images have a folder `train` themselves, `labels/train/a.txt` would be the label of
+    `train/a.jpg` as well as of `a.jpg`; that of the latter is then called `a.jpg.txt`.
+    """
+    names = label_names(job.images)
+    index = ImageIndex(job.project.images())
+    for image in job.images:
+        if index.has(f"{image.split or 'train'}/{names[image.id]}.txt"):
+            names[image.id] += PurePosixPath(image.path).suffix
+    return names
 
 
 def _line(number: int, ring: Points, image: ImageRecord) -> str:
@@ -132,10 +149,11 @@ def read_yolo(source: Path, context: ReadContext) -> Iterator[Found]:
         labels = root / "labels"
     found = 0
     for path, relative in label_files(labels, (".txt",), context):
-        if path.name in NOT_LABELS:
+        name = _without_split(relative, context)
+        if path.name in NOT_LABELS and not context.images.has(name):
             continue
         found += 1
-        image = context.find_label_file(_without_split(relative, context))
+        image = context.find_label_file(name)
         if image is not None:
             yield from _objects(path, relative, image, names, context)
     if not found:
@@ -185,7 +203,7 @@ def _class_names(source: Path, root: Path, context: ReadContext) -> dict[int, st
             return _yaml_names(path, context)
     for path in (f / n for f in folders for n in ("classes.txt", "obj.names")):
         if path.is_file():
-            lines = path.read_bytes()[:1_000_000].decode("utf-8", "replace").splitlines()
+            lines = read_head(path, MAX_NAMES).decode("utf-8", "replace").splitlines()
             return {k: clean_name(line, f"class {k}") for k, line in enumerate(lines)}
     return {}
 
@@ -194,7 +212,7 @@ def _yaml_names(path: Path, context: ReadContext) -> dict[int, str]:
     import yaml  # type: ignore[import-untyped]
 
     try:
-        content = yaml.safe_load(path.read_bytes()[:10_000_000])
+        content = yaml.safe_load(read_head(path, MAX_NAMES))
     # A recursive or damaged file may raise anything from the parser's depths.
     except (yaml.YAMLError, ValueError, RecursionError, TypeError, OSError) as error:
         context.problems.add(path.name, f"the class names cannot be read ({type(error).__name__})")

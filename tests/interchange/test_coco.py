@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 
 from infosam_studio.annotation.model import ObjectRecord
 from infosam_studio.annotation.project import Project
+from infosam_studio.errors import StudioError
 from infosam_studio.interchange.exporting import ExportOptions
 from infosam_studio.interchange.registry import exporter, importer
 
@@ -235,3 +236,65 @@ def test_suggestions_stay_behind(make_project: MakeProject, tmp_path: Path) -> N
     options = ExportOptions(suggestions=True)
     report = exporter("coco")(project, tmp_path / "d.json", options=options)
     assert (report.images, report.objects) == (2, 3)
+
+
+def test_further_fields_go_and_come_with_their_import(
+    make_project: MakeProject, tmp_path: Path
+) -> None:
+    """Undone and redone with the labels; kept once however often the file comes."""
+    project = make_project({"sub/a.png": (12, 10)})
+    content = CVAT | {"licenses": [{"name": "CC BY", "id": 3, "url": ""}]}
+    path = write(tmp_path / "c.json", content)
+
+    def licenses() -> Any:
+        exporter("coco")(project, tmp_path / "out.json", options=ExportOptions(overwrite=True))
+        return json.loads((tmp_path / "out.json").read_text())["licenses"]
+
+    for _ in range(2):
+        importer("coco")(project, path)
+    assert licenses() == content["licenses"]
+    assert len(project.setting("interchange.coco")) == 1
+    project.undo()
+    assert licenses() == []
+    project.redo()
+    assert licenses() == content["licenses"]
+    project.undo()
+    add(project, "sub/a.png", disc(12, 10, 5, 5, 3))  # from here on there is nothing to redo
+    importer("coco")(project, write(tmp_path / "d.json", CVAT))
+    assert licenses() == CVAT["licenses"]
+    project.set_setting("interchange.coco", {"top": {"licenses": [1]}})  # of an earlier version
+    assert licenses() == [1]
+
+
+def test_a_crowd_is_run_lengths(make_project: MakeProject, tmp_path: Path) -> None:
+    """As in COCO's own files; many readers take a crowd's polygons for an error."""
+    project = make_project({"a.png": (12, 10)})
+    content = CVAT | {"annotations": [entry(1, iscrowd=1), entry(2)]}
+    importer("coco")(project, write(tmp_path / "c.json", content))
+    exporter("coco")(project, tmp_path / "out.json")
+    first, second = json.loads((tmp_path / "out.json").read_text())["annotations"]
+    assert (first["iscrowd"], first["segmentation"]["size"]) == (1, [10, 12])
+    assert second["segmentation"] == [SQUARE]
+
+
+def test_ids_that_went_through_a_table_of_numbers(
+    make_project: MakeProject, tmp_path: Path
+) -> None:
+    project = make_project({"sub/a.png": (12, 10)})
+    content = json.loads(json.dumps(CVAT))
+    content["images"][0]["id"] = 1.0
+    content["annotations"][1] |= {"image_id": 1.0, "category_id": 2.0}
+    report = importer("coco")(project, write(tmp_path / "c.json", content))
+    assert report.classes == {"cell": 1, "nucleus": 1}
+
+
+def test_a_folder_with_one_coco_file_in_it(make_project: MakeProject, tmp_path: Path) -> None:
+    """CVAT packs `annotations/instances_default.json`."""
+    project = make_project({"sub/a.png": (12, 10)})
+    folder = tmp_path / "cvat" / "annotations"
+    folder.mkdir(parents=True)
+    write(folder / "instances_default.json", CVAT)
+    assert importer("coco")(project, tmp_path / "cvat").objects == 2
+    write(folder / "instances_other.json", CVAT)
+    with pytest.raises(StudioError, match="2 JSON files"):
+        importer("coco")(project, tmp_path / "cvat")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from label_projects import MakeProject, add, disc, labels
+from PIL import Image
 
 from infosam_studio.errors import StudioError
 from infosam_studio.interchange.exporting import ExportOptions
+from infosam_studio.interchange.guessing import guess_format
 from infosam_studio.interchange.registry import IMPORTERS, exporter, importer
 
 ENDINGS = {"coco": "json", "labelme": "json", "isat": "json", "geojson": "geojson", "yolo": "txt",
@@ -120,3 +123,43 @@ def test_an_image_that_cannot_be_read_takes_no_labels(
     project.scan()
     report = importer(format)(project, source)
     assert (report.objects, report.problems.count) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["data.yaml", "classes.txt", "labelmap.txt"])
+def test_a_list_of_classes_of_two_gigabytes_is_not_read_whole(
+    make_project: MakeProject, tmp_path: Path, name: str
+) -> None:
+    project = make_project({"a.jpg": (12, 10)})
+    (tmp_path / "l").mkdir()
+    (tmp_path / "l" / "a.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.5\n")
+    Image.fromarray(np.ones((10, 12), np.uint8)).save(tmp_path / "l" / "a.png")
+    with (tmp_path / "l" / name).open("wb") as file:
+        file.truncate(2 << 30)
+    tracemalloc.start()
+    report = importer("png" if name == "labelmap.txt" else "yolo")(project, tmp_path / "l")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert report.objects == 1
+    assert peak < 64 << 20
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes among the files")
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("format", ["labelme", "isat", "yolo", "png", "tiff", "geojson", "coco"])
+def test_pipes_and_links_in_a_circle_are_not_read(
+    make_project: MakeProject, tmp_path: Path, format: str
+) -> None:
+    project = make_project({"a.jpg": (12, 10)})
+    (tmp_path / "l").mkdir()
+    pipe = tmp_path / "l" / f"a.{ENDINGS[format]}"
+    os.mkfifo(pipe)
+    circle = tmp_path / "l" / f"b.{ENDINGS[format]}"
+    circle.symlink_to(circle)
+    with pytest.raises(StudioError):
+        importer(format)(project, pipe)
+    with pytest.raises(StudioError):
+        importer(format)(project, circle)
+    with pytest.raises(StudioError):
+        importer(format)(project, tmp_path / "l")
+    assert guess_format(pipe) is None
+    assert guess_format(tmp_path / "l") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,3 +161,50 @@ def test_names_of_any_script_survive(
         add(one, path, disc(6, 6, 2, 2, 1), name="細胞 “a”")
     there_and_back(one, two, tmp_path / "out", format, ExportOptions())
     assert labels(two) == labels(one)
+
+
+@pytest.mark.parametrize("format", [*EXACT, *ONE_OWNER])
+@pytest.mark.parametrize(
+    "name", ["train", "classes", "val", "labelmap", "classes.json", "a_p0003", "1f2e3d4c-a", "x."]
+)
+def test_images_may_be_called_like_files_of_the_format(
+    make_project: MakeProject, tmp_path: Path, format: str, name: str
+) -> None:
+    sizes = {f"{name}.png": (12, 10), "other.png": (12, 10)}
+    one, two = make_project(sizes, "one"), make_project(sizes, "two")
+    for number, path in enumerate(sizes):
+        add(one, path, disc(12, 10, 5 + number, 5, 3))
+    there_and_back(one, two, tmp_path / "out", format, ExportOptions())
+    assert labels(two) == labels(one)
+
+
+@pytest.mark.parametrize("format", [*EXACT, *ONE_OWNER])
+@pytest.mark.parametrize("folder", ["train", "labels", "images", "train/images"])
+def test_folders_may_be_called_like_those_of_the_format(
+    make_project: MakeProject, tmp_path: Path, format: str, folder: str
+) -> None:
+    sizes = {f"{folder}/a.png": (12, 10), "a.png": (12, 10), f"{folder}/sub/a.png": (12, 10)}
+    one, two = make_project(sizes, "one"), make_project(sizes, "two")
+    for number, path in enumerate(sizes):
+        add(one, path, disc(12, 10, 5 + number, 5, 3))
+    there_and_back(one, two, tmp_path / "out", format, ExportOptions())
+    assert labels(two) == labels(one)
+
+
+@pytest.mark.parametrize("format", ["labelme", "yolo", "voc"])
+def test_copies_of_images_do_not_overwrite_each_other(tmp_path: Path, format: str) -> None:
+    """`x/a.png` beside the images' folder, and `x/a.png` within it."""
+    write_images(tmp_path, {"images/x/a.png": (12, 10), "x/a.png": (12, 10)})
+    with Project.create(tmp_path / "p", tmp_path / "images") as project:
+        project.scan()
+        project.add_images([tmp_path / "x" / "a.png"])
+        for image in project.images():
+            add(project, image.path, disc(12, 10, 5, 5, 3))
+        options = ExportOptions(copy_images=True)
+        report = exporter(format)(project, tmp_path / "out", options=options)
+        assert (report.objects, report.different, report.problems.count) == (2, 0, 0)
+        originals = {project.image_path(i).read_bytes() for i in project.images()}
+    copies = [p for p in (tmp_path / "out").rglob("a*.png") if "Segmentation" not in p.as_posix()]
+    assert {p.read_bytes() for p in copies} == originals
+    for path in (tmp_path / "out").rglob("*.json"):
+        assert path.with_name(json.loads(path.read_text())["imagePath"]) in copies

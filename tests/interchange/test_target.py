@@ -121,9 +121,14 @@ def test_what_others_write_aside_stays(project: Project, tmp_path: Path) -> None
     assert (mine.exists(), old.exists(), strange.exists()) == (True, False, True)
 
 
-def test_an_empty_folder_may_be_used(project: Project, tmp_path: Path) -> None:
+def test_an_empty_folder_may_be_used(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And stays the same folder, as somebody may work in it."""
     (tmp_path / "out").mkdir()
-    assert exporter("png")(project, tmp_path / "out").different == 0
+    monkeypatch.chdir(tmp_path / "out")
+    assert exporter("png")(project, Path()).different == 0
+    assert sorted(os.listdir()) == ["a.png", "b.png", "classes.json"]
 
 
 def test_a_file_where_a_folder_belongs_and_the_other_way_round(
