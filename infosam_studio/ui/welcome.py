@@ -119,18 +119,31 @@ class Welcome(QWidget):
             item = self._recent.takeAt(0)
             widget = item.widget() if item is not None else None
             if widget is not None:
+                widget.hide()  # it is deleted a little later
                 widget.deleteLater()
         paths = recent_projects(self._settings)
         self._recent_title.setVisible(bool(paths))
         for path in paths:
-            button = QPushButton(_shorten(path))
-            button.setProperty("kind", "link")
-            button.setToolTip(str(path))
-            button.setProperty("path", str(path))
-            button.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-            button.clicked.connect(self._recent_clicked)
-            self._recent.addWidget(button)
+            self._recent.addWidget(self._recent_row(path))
         self._recolour()
+
+    def _recent_row(self, path: Path) -> QWidget:
+        """The project's name to press, and quietly where it is."""
+        button = QPushButton(path.stem)
+        button.setProperty("kind", "link")
+        button.setToolTip(str(path))
+        button.setProperty("path", str(path))
+        button.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        button.clicked.connect(self._recent_clicked)
+        place = QLabel(_shorten(path.parent))
+        place.setProperty("role", "muted")
+        row = QWidget()
+        line = QHBoxLayout(row)
+        line.setContentsMargins(0, 0, 0, 0)
+        line.addWidget(button)
+        line.addWidget(place)
+        line.addStretch(1)
+        return row
 
     def show_busy(self, text: str) -> None:
         """What is going on while a folder is being opened."""
@@ -164,4 +177,4 @@ def remember_project(settings: QSettings, path: Path) -> None:
 def _shorten(path: Path) -> str:
     home = Path.home()
     text = f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
-    return text if len(text) <= 64 else f"{text[:20]}…{text[-42:]}"
+    return text if len(text) <= 48 else f"{text[:16]}…{text[-31:]}"

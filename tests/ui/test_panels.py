@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QPushButton
 
 from infosam_studio.ui import adjusting, theme
 from infosam_studio.ui.canvas.picture import Picture
 from infosam_studio.ui.dialogs.export import ExportDialog
 from infosam_studio.ui.dialogs.shortcuts import ShortcutSheet
 from infosam_studio.ui.main_window import MainWindow
+from infosam_studio.ui.welcome import remember_project
 from infosam_studio.ui.workbench import Workbench
 from tests.ui.conftest import key, open_project, wait_ready
 from tests.ui.test_tools import add_square
@@ -218,3 +219,26 @@ def test_opening_a_project_leaves_the_window_its_size(
     assert (window.width(), window.height()) == (1000, 620)
     assert not bench.objects.visibleRegion().isEmpty()
     assert not bench.classes.visibleRegion().isEmpty()
+
+
+def test_recent_projects_are_named_and_placed(
+    qtbot: Any, window: MainWindow, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "cells.infosam", tmp_path / "deep" / "leaves.infosam"
+    for path in (first, second):
+        path.mkdir(parents=True)
+        remember_project(window.settings, path)
+    window.welcome.refresh()
+
+    def shown_links() -> dict[str, QPushButton]:
+        links = [one for one in window.welcome.findChildren(QPushButton) if one.property("path")]
+        return {one.text(): one for one in links if one.isVisible()}
+
+    qtbot.waitUntil(lambda: list(shown_links()) == ["leaves", "cells"])
+    shown = shown_links()
+    assert shown["cells"].toolTip() == str(first)
+    opened: list[str] = []
+    window.welcome.path_wanted.disconnect()
+    window.welcome.path_wanted.connect(opened.append)
+    shown["leaves"].click()
+    assert opened == [str(second)]

@@ -10,13 +10,13 @@ from PySide6.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
-    QLabel,
     QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
 from infosam_studio.ui.automatic import EVERY
+from infosam_studio.ui.panels.frame import indent_number, name_of_field
 
 SPEEDS = {"instant": "Instant, seconds", "full": "Full, minutes"}
 METHODS = {
@@ -65,6 +65,8 @@ class AdaptOptions(QWidget):
         self.every.setSuffix(" objects")
         self.speed.setToolTip("Instant trains the decoder, full the encoder too")
         self.recipe.setToolTip("Studio is made for clicking, paper repeats the publication")
+        for number in (self.minutes, self.every):
+            indent_number(number)
         self.every.setAccessibleName("Adapt after this many objects")
         self._lay_out()
         self.recipe.currentIndexChanged.connect(self._recipe_changed)
@@ -76,7 +78,8 @@ class AdaptOptions(QWidget):
         column.setContentsMargins(2, 0, 2, 0)
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.setVerticalSpacing(7)
         form.setContentsMargins(0, 0, 0, 0)
         for text, widget in (
             ("Speed", self.speed),
@@ -92,7 +95,7 @@ class AdaptOptions(QWidget):
                     QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
                 )
                 widget.setMinimumContentsLength(10)
-            form.addRow(QLabel(text), widget)
+            form.addRow(name_of_field(text, widget), widget)
         column.addLayout(form)
         column.addWidget(self.battery)
         column.addWidget(self.automatic)

@@ -15,7 +15,8 @@ from infosam_studio.ui.workers_adapt import Ended
 
 MOST_CLASSES = 8
 IOU = "IoU: how well a mask covers the true object, from 0 (not at all) to 1 (exactly)"
-ARROW = "&nbsp;→&nbsp;"  # a dock is narrow, and these must not be torn apart
+# A dock is narrow, and these must not be torn apart.
+ARROW, TO = "&nbsp;→&nbsp;", "&nbsp;to&nbsp;"
 
 
 class ResultCard(QFrame):
@@ -193,8 +194,8 @@ def interval(gate: dict[str, Any]) -> str:
     """The 90 % interval of the gain, with its unit."""
     low, high = gate["interval"]
     if gate.get("figure", "noc85") == "iou":
-        return f"90 % interval of the gain: {low:+.3f} to {high:+.3f} IoU"
-    return f"90 % interval of the gain: {low:+.1f} to {high:+.1f} clicks"
+        return f"90 % interval of the gain: {low:+.3f}{TO}{high:+.3f}&nbsp;IoU"
+    return f"90 % interval of the gain: {low:+.1f}{TO}{high:+.1f}&nbsp;clicks"
 
 
 def per_class(result: dict[str, Any]) -> str:

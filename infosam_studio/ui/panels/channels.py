@@ -26,6 +26,7 @@ from infosam_studio.annotation.pixels import WINDOW_PERCENTILES
 from infosam_studio.annotation.view_settings import ViewSettings, Window
 from infosam_studio.ui.document import Document
 from infosam_studio.ui.panels.channel_mix import ChannelMix
+from infosam_studio.ui.panels.frame import indent_number, name_of_field
 from infosam_studio.ui.workers_images import Done, TaskThread
 
 APPLY_AFTER_MS = 500
@@ -93,12 +94,11 @@ class ChannelsBox(QWidget):
         self._form = QFormLayout()
         self._form.setHorizontalSpacing(12)
         self._form.setVerticalSpacing(9)
-        self._form.addRow("Channels", self.shown)
-        self._form.addRow("Channel", self.grey)
-        for name, box in zip(("Red", "Green", "Blue"), self.rgb, strict=True):
-            self._form.addRow(name, box)
+        colours = zip(("Red", "Green", "Blue"), self.rgb, strict=True)
+        for name, box in (("Channels", self.shown), ("Channel", self.grey), *colours):
+            self._form.addRow(name_of_field(name, box), box)
         self._form.addRow(self.mix)
-        self._form.addRow("Window", self.window_kind)
+        self._form.addRow(name_of_field("Window", self.window_kind), self.window_kind)
         ends = QHBoxLayout()
         ends.setSpacing(6)
         ends.addWidget(self.low, 1)
@@ -323,6 +323,7 @@ def _fill(box: QComboBox, names: list[str]) -> None:
 
 def _number(name: str) -> QDoubleSpinBox:
     box = QDoubleSpinBox()
+    indent_number(box)
     box.setAccessibleName(name)
     box.setKeyboardTracking(False)
     box.setMinimumWidth(60)

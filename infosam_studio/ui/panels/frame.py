@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
+    QAbstractSpinBox,
     QDockWidget,
     QHBoxLayout,
     QLabel,
@@ -129,6 +130,19 @@ class Panel(QDockWidget):
         button = self.add_button(name, action.toolTip() or action.text())
         button.clicked.connect(action.trigger)
         return button
+
+
+def name_of_field(text: str, field: QWidget) -> QLabel:
+    """A name for a form; as high as its field, or Qt would write it a little above the middle."""
+    label = QLabel(text)
+    label.setBuddy(field)
+    label.setMinimumHeight(field.sizeHint().height())
+    return label
+
+
+def indent_number(box: QAbstractSpinBox) -> None:
+    """Begin its text where other fields do: the style sheet's padding does not reach it."""
+    box.lineEdit().setTextMargins(6, 0, 6, 0)
 
 
 def empty_hint(text: str) -> QLabel:
