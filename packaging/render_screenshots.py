@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = (1200, 750)
-COLORS = 96
+COLORS = 256
 CELLS, LEAF = "cells", "leaf"
 
 
@@ -101,6 +101,7 @@ class Studio:
         # A first grab lays out what has just become visible, tiles and thumbnails follow.
         self.window.grab()
         self.bench.toast.hide()
+        self.bench.status.forget_latency()  # it tells of the machine that took the picture
         self.test.qWait(1500)
         path = self.out / f"{name}.png"
         self.window.grab().save(str(path))

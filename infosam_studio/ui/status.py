@@ -115,6 +115,10 @@ class StatusLine(QStatusBar):
         """How long the last mask took."""
         self._latency.setText(f"mask in {milliseconds:.0f} ms")
 
+    def forget_latency(self) -> None:
+        """Say nothing about the last mask."""
+        self._latency.clear()
+
     @Slot(object)
     def show_model(self, state: ModelState) -> None:
         """The model in use, or why there is none."""
