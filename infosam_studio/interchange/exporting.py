@@ -23,6 +23,7 @@ from infosam_studio.interchange.reports import (
     ExportReport,
     IsCancelled,
     Progress,
+    counted,
     never,
     no_progress,
     stop_if,
@@ -152,9 +153,17 @@ def run_export(
         stop_if(cancelled)
         target.commit()
         if target.left_over:
-            report.notes.append(f"{target.left_over} other files in the folder were left alone")
+            report.notes.append(_left_alone(target))
     report.seconds = time.monotonic() - report.started
     return report
+
+
+def _left_alone(target: Target) -> str:
+    were = "was" if target.left_over == 1 else "were"
+    text = f"{counted(target.left_over, 'other file')} in the folder {were} left alone"
+    if target.alike:  # of images that have no labels any more, or are called otherwise
+        text += f", {target.alike:,} of them like the new ones (of an earlier export?)"
+    return text
 
 
 def _job(

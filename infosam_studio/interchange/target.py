@@ -42,6 +42,7 @@ class Target:
         self.folder = folder
         self.overwrite = overwrite
         self.left_over = 0  # files of a folder that were there before and stay
+        self.alike = 0  # those among them that may be labels of an earlier export
         self._protected = _Protected(protected)
         self._refuse_clash()
         self._aside = self._place_aside()
@@ -126,7 +127,10 @@ class Target:
             place = self.out / relative
             if self._protected.has(place):
                 raise StudioError(f"{place} is an image of the project; choose another folder.")
-        self.left_over = len(self._old_files() - set(new))
+        others = self._old_files() - set(new)
+        kinds = {(p.parent, p.suffix) for p in new}
+        self.left_over = len(others)
+        self.alike = sum((p.parent, p.suffix) in kinds for p in others)
         merging.Merge(self.work, self.out, new).run()
 
     def _old_files(self) -> set[Path]:

@@ -84,9 +84,15 @@ def test_other_files_in_the_folder_stay(project: Project, tmp_path: Path) -> Non
     (out / "notes.txt").write_text("mine")
     (out / "a.png").write_bytes(b"old")
     report = exporter("png")(project, out, options=FORCE)
-    assert report.summary.endswith("1 other files in the folder were left alone.")
+    assert report.summary.endswith("1 other file in the folder was left alone.")
     assert (out / "notes.txt").read_text() == "mine"
     assert (out / "a.png").read_bytes() != b"old"
+    (out / "gone.png").write_bytes(b"labels of an image that is gone")
+    report = exporter("png")(project, out, options=FORCE)
+    assert report.summary.endswith(
+        "2 other files in the folder were left alone, "
+        "1 of them like the new ones (of an earlier export?)."
+    )
 
 
 @pytest.mark.parametrize("way", ["dots", "link", "target"])
