@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from PySide6.QtCore import QChildEvent, QEvent, QObject, Qt, QTimer, Slot
+from PySide6.QtCore import QObject, Qt, QTimer, Slot
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QMenu, QTabBar
 
 from infosam_studio.ui.panels.frame import Panel
@@ -24,8 +24,7 @@ class Docks(QObject):
         self.panels: tuple[Panel, ...] = ()
         self._later = QTimer(self)
         self._later.setSingleShot(True)
-        self._later.timeout.connect(self._show_titles)
-        window.installEventFilter(self)
+        self._later.timeout.connect(self._name_panels)
 
     def place(
         self, left: Panel, upper: Sequence[Panel], lower: Sequence[Panel], menu: QMenu, state: Any
@@ -52,7 +51,8 @@ class Docks(QObject):
         window.resizeDocks([upper[0], lower[0]], list(HEIGHTS), Qt.Orientation.Vertical)
         if state is not None:
             window.restoreState(state, LAYOUT_VERSION)
-        self._show_titles()
+        self._name_panels()
+        self._soon()  # Qt makes the bars of tabs once the window is laid out
 
     def remove(self) -> None:
         """Take all panels away with their project."""
@@ -72,21 +72,20 @@ class Docks(QObject):
         self._later.start(0)
 
     @Slot()
-    def _show_titles(self) -> None:
-        """A panel that its tab names already needs no title of its own below it."""
+    def _name_panels(self) -> None:
+        """By its tab where it has one, else by a title of its own."""
         for panel in self.panels:
             beside = self._window.tabifiedDockWidgets(panel)
             named = not panel.isFloating() and any(_is_open(one) for one in beside)
             panel.show_title(not named)
+        self._spell_out_tabs()
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Qt makes a bar of tabs whenever panels are stacked: no name on it is cut short."""
-        if event.type() == QEvent.Type.ChildPolished and isinstance(event, QChildEvent):
-            bar = event.child()
-            if isinstance(bar, QTabBar):
-                bar.setElideMode(Qt.TextElideMode.ElideNone)
-                bar.setUsesScrollButtons(False)
-        return super().eventFilter(watched, event)
+    def _spell_out_tabs(self) -> None:
+        """Qt makes a bar of tabs wherever panels are stacked: no name on it is cut short."""
+        direct = Qt.FindChildOption.FindDirectChildrenOnly
+        for bar in self._window.findChildren(QTabBar, options=direct):
+            bar.setElideMode(Qt.TextElideMode.ElideNone)
+            bar.setUsesScrollButtons(False)
 
 
 def _is_open(dock: QDockWidget) -> bool:

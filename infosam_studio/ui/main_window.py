@@ -11,6 +11,7 @@ from PySide6.QtGui import (
     QDesktopServices,
     QDragEnterEvent,
     QDropEvent,
+    QGuiApplication,
     QKeyEvent,
 )
 from PySide6.QtWidgets import (
@@ -380,7 +381,8 @@ class MainWindow(QMainWindow):
     def _restore_geometry(self) -> None:
         geometry = self.settings.value("window/geometry")
         if geometry is None or not self.restoreGeometry(geometry):
-            room = self.screen().availableSize() - AROUND
+            # Not self.screen(): PySide makes that a child, which goes under with the window.
+            room = QGuiApplication.primaryScreen().availableSize() - AROUND
             self.resize(SIZE.boundedTo(room))
 
     def closeEvent(self, event: QCloseEvent) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QTabBar
 
 from infosam_studio.ui.main_window import MainWindow
@@ -92,6 +93,6 @@ def test_titles_follow_a_layout_that_is_restored(
 def test_the_first_window_fits_the_screen(window: MainWindow) -> None:
     window.settings.remove("window/geometry")
     window._restore_geometry()
-    room = window.screen().availableSize()
+    room = QGuiApplication.primaryScreen().availableSize()
     assert window.width() < room.width()
     assert window.height() < room.height()
