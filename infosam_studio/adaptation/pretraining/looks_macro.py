@@ -62,6 +62,69 @@ def spotted_leaf(rng: np.random.Generator, shape: tuple[int, int], real: RealPat
     return canvas
 
 
+def leaf_photograph(rng: np.random.Generator, shape: tuple[int, int], real: RealPatches) -> Canvas:
+    """One leaf on an evenly lit table, ribbed and glossy, with a few burnt or pale lesions."""
+    h, w = shape
+    tone = near_colour(rng, np.full(3, rng.uniform(0.65, 0.97), np.float32), 0.03)
+    slope = fractal(rng, shape, 2.0 * max(shape), 1) * rng.uniform(0.0, 0.06)
+    canvas = Canvas((tone + slope[..., None]).clip(0, 1).astype(np.float32))
+    green = near_colour(rng, np.array([0.33, 0.5, 0.12], np.float32), 0.08)
+    angle = rng.normal(0, 0.25)
+    length = w * rng.uniform(0.6, 1.3)
+    base = (w / 2 - np.cos(angle) * length / 2, h / 2 - np.sin(angle) * length / 2)
+    outline = leaf(rng, base, length, h * rng.uniform(0.45, 0.9), angle)
+    if rng.random() < 0.5:
+        shadow = (outline + rng.uniform(3, 14, 2)).astype(np.float32)
+        shade = (tone * 0.75).astype(np.float32)
+        canvas.paint([shadow], shade, soft=rng.uniform(4, 12), opacity=0.6, counts=False)
+    plate = canvas.paint([outline], _ribbed(rng, shape, green, angle), soft=0.7)
+    _veins(rng, canvas, plate, base, length, angle, green)
+    kinds = rng.random()
+    if kinds < 0.75:
+        _lesions(rng, canvas, plate, int(rng.integers(1, 9)), pale=False)
+    if kinds > 0.5:
+        _lesions(rng, canvas, plate, int(rng.integers(3, 30)), pale=True)
+    return canvas
+
+
+def _ribbed(rng: np.random.Generator, shape: tuple[int, int], green: Float, angle: float) -> Float:
+    """Leaf surface [H,W,3]: folds between the side veins, uneven colour, gloss."""
+    ys, xs = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    turn = angle + rng.uniform(0.6, 1.1)
+    warp = fractal(rng, shape, 200.0, 2) * rng.uniform(0, 8)
+    period = float(np.exp(rng.uniform(np.log(18), np.log(70))))
+    folds = np.sin((np.cos(turn) * xs + np.sin(turn) * ys + warp) * (2 * np.pi / period))
+    light = rng.uniform(0, 0.05) * folds + rng.uniform(0.01, 0.05) * fractal(rng, shape, 150, 5)
+    gloss = np.maximum(fractal(rng, shape, 120, 2, stretch=rng.uniform(0.5, 2)) - 1.0, 0)
+    shine = gloss * np.maximum(folds, 0.2) * rng.uniform(0, 0.25)
+    return (green + (light + shine)[..., None]).clip(0, 1).astype(np.float32)
+
+
+def _lesions(
+    rng: np.random.Generator, canvas: Canvas, plate: int, count: int, *, pale: bool
+) -> None:
+    """Burnt lesions with a paler core or rim, or many yellowish ones that barely stand out."""
+    ys, xs = np.nonzero(canvas.atoms == plate)
+    kind = np.array([0.62, 0.6, 0.2] if pale else [0.3, 0.19, 0.1], np.float32)
+    colour = near_colour(rng, kind, 0.08)
+    largest = 30 if pale else 48
+    for _ in range(count if len(ys) else 0):
+        pick = int(rng.integers(len(ys)))
+        centre = (float(xs[pick]), float(ys[pick]))
+        size = float(np.exp(rng.uniform(np.log(4), np.log(largest))))
+        own = near_colour(rng, colour, 0.04)
+        grain = fractal(rng, canvas.shape, max(6.0, size), 3, 0.8)
+        look = coloured(rng, grain, own, rng.uniform(0.01, 0.06))
+        shape_ = blob(rng, centre, size, rng.uniform(1, 3.2), rng.uniform(0.08, 0.35))
+        soft = rng.uniform(0.3, 0.12 * size + 0.6)
+        opacity = rng.uniform(0.35, 0.8) if pale else rng.uniform(0.8, 1)
+        spot = canvas.paint([shape_], look, parent=plate, soft=soft, opacity=opacity)
+        if size > 8 and rng.random() < 0.4:
+            core = blob(rng, centre, size * rng.uniform(0.3, 0.6), rng.uniform(1, 2), 0.2)
+            tint = (own * rng.uniform(0.6, 1.9)).clip(0, 1).astype(np.float32)
+            canvas.paint([core], tint, parent=spot, atom=spot, soft=0.15 * size, opacity=0.7)
+
+
 def _veins(
     rng: np.random.Generator,
     canvas: Canvas,

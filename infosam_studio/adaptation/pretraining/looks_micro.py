@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from infosam_studio.adaptation.pretraining.canvas import Canvas, Float
-from infosam_studio.adaptation.pretraining.shapes import Contour, blob, stroke
+from infosam_studio.adaptation.pretraining.shapes import Contour, blob, polygon, stroke
 from infosam_studio.adaptation.pretraining.textures import (
     RealPatches,
     coloured,
@@ -146,7 +146,73 @@ def ultrasound(rng: np.random.Generator, shape: tuple[int, int], real: RealPatch
     return canvas
 
 
-def _speckle(rng: np.random.Generator, canvas: Canvas) -> None:
+def nerves(rng: np.random.Generator, shape: tuple[int, int], real: RealPatches) -> Canvas:
+    """Dark ultrasound with bright fascia lines; black vessels and honeycombed nerves wedged
+    between them."""
+    h, w = shape
+    depth = np.linspace(0, 1, h, dtype=np.float32)[:, None]
+    layers = fractal(rng, shape, rng.uniform(80, 260), 5, 0.6, stretch=rng.uniform(0.25, 0.8))
+    echo = (rng.uniform(0.08, 0.25) + rng.uniform(0.03, 0.09) * layers) * (1.2 - 0.7 * depth)
+    canvas = Canvas(np.repeat(echo.clip(0, 1)[..., None], 3, axis=2).astype(np.float32))
+    for _ in range(int(rng.integers(5, 40))):
+        start = (float(rng.uniform(-0.3, 0.9) * w), float(rng.beta(1.3, 2.5) * h))
+        line = stroke(
+            rng, start, w * rng.uniform(0.1, 0.9), rng.uniform(0.8, 3.5), 0.5, rng.normal(0, 0.18)
+        )
+        level = rng.uniform(0.3, 0.95)
+        look = np.full(3, level, np.float32)
+        canvas.paint([line], look, soft=rng.uniform(0.3, 1.5), opacity=0.7, counts=False)
+    honey = fractal(rng, shape, rng.uniform(5, 14), 2, 0.8)
+    middle = (float(rng.uniform(0.2, 0.8) * w), float(rng.uniform(0.2, 0.7) * h))
+    for _ in range(int(rng.integers(2, 8))):
+        away = rng.normal(0, 0.16, 2) * (w, h)
+        centre = (middle[0] + float(away[0]), middle[1] + float(away[1]))
+        size = float(np.exp(rng.uniform(np.log(14), np.log(85))))
+        if rng.random() < 0.4:
+            _vessel(rng, canvas, centre, size)
+        else:
+            _nerve(rng, canvas, centre, size * 0.7, honey)
+    _speckle(rng, canvas, fine=True)
+    return canvas
+
+
+def _vessel(
+    rng: np.random.Generator, canvas: Canvas, centre: tuple[float, float], size: float
+) -> None:
+    """A black disc or oval with a bright wall, brightest where the sound meets it squarely."""
+    aspect, turn = rng.uniform(1, 2.2), rng.normal(0, 0.4)
+    wall = blob(rng, centre, size * 1.05 + 1.5, aspect, 0.02, turn)
+    bright = np.full(3, rng.uniform(0.3, 0.8), np.float32)
+    canvas.paint([wall], bright, opacity=rng.uniform(0.1, 0.6), soft=1.5, counts=False)
+    inside = np.full(3, rng.uniform(0.0, 0.1), np.float32)
+    lumen = blob(rng, centre, size, aspect, 0.03, turn)
+    canvas.paint([lumen], inside, soft=rng.uniform(0.5, 3), opacity=rng.uniform(0.8, 1))
+
+
+def _nerve(
+    rng: np.random.Generator,
+    canvas: Canvas,
+    centre: tuple[float, float],
+    size: float,
+    honey: Float,
+) -> None:
+    """An oval or a wedge of bright strands with dark dots, its rim often brighter."""
+    turn = rng.normal(0, 0.5)
+    if rng.random() < 0.35:
+        shape = polygon(rng, centre, size * 1.2, int(rng.integers(3, 6)))
+    else:
+        shape = blob(rng, centre, size, rng.uniform(1, 3.5), rng.uniform(0.02, 0.2), turn)
+    level, contrast = rng.uniform(0.2, 0.5), rng.uniform(0.05, 0.22)
+    look = np.repeat((level + contrast * honey)[..., None], 3, axis=2).clip(0, 1)
+    soft = rng.uniform(0.5, 3)
+    nerve = canvas.paint([shape], look.astype(np.float32), soft=soft, opacity=rng.uniform(0.4, 0.9))
+    if rng.random() < 0.5:
+        inner = (np.array(centre) + (shape - np.array(centre)) * 0.8).astype(np.float32)
+        dim = (look * rng.uniform(0.4, 0.8)).astype(np.float32)
+        canvas.paint([inner], dim, parent=nerve, atom=nerve, soft=1.5, opacity=0.8)
+
+
+def _speckle(rng: np.random.Generator, canvas: Canvas, fine: bool = False) -> None:
     """Multiplicative speckle, wider than high, and black margins."""
     h, w = canvas.shape
     noise = rng.rayleigh(1.0, (h, w)).astype(np.float32)
@@ -154,7 +220,9 @@ def _speckle(rng: np.random.Generator, canvas: Canvas) -> None:
         cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.8, 2.2), sigmaY=rng.uniform(0.6, 1.4)),
         np.float32,
     )
-    noise = 1 + (noise - noise.mean()) / noise.std() * rng.uniform(0.1, 0.32)
+    noise = 1 + (noise - noise.mean()) / noise.std() * rng.uniform(
+        0.05 if fine else 0.1, 0.18 if fine else 0.32
+    )
     bright = np.clip(canvas.image.clip(0, 1) * noise[..., None], 0, 1)
     canvas.image = np.asarray(bright ** rng.uniform(0.7, 1.3), np.float32)
     if rng.random() < 0.6:

@@ -64,11 +64,20 @@ def leaf(
 
 
 def stroke(
-    rng: np.random.Generator, start: Point, length: float, width: float, curl: float
+    rng: np.random.Generator,
+    start: Point,
+    length: float,
+    width: float,
+    curl: float,
+    heading: float | None = None,
 ) -> Contour:
-    """A curved band of slowly changing width; thin ones are hairs, cracks and wires."""
+    """A curved band of slowly changing width; thin ones are hairs, cracks and wires.
+
+    ``heading`` is where it sets off to, in radians from x; otherwise anywhere.
+    """
     count = int(np.clip(length / 4, 8, 120))
-    turn = np.cumsum(rng.normal(0, curl / np.sqrt(count), count)) + rng.uniform(0, 2 * np.pi)
+    first = rng.uniform(0, 2 * np.pi) if heading is None else heading
+    turn = np.cumsum(rng.normal(0, curl / np.sqrt(count), count)) + first
     steps = length / count * np.stack([np.cos(turn), np.sin(turn)], axis=1)
     middle = np.array(start) + np.cumsum(steps, axis=0)
     normal = np.stack([-np.sin(turn), np.cos(turn)], axis=1)
