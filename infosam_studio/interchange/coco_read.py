@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from infosam_studio.annotation.model import ImageRecord
 from infosam_studio.errors import StudioError
@@ -20,6 +20,7 @@ from infosam_studio.interchange.keeping import storable
 from infosam_studio.interchange.label_files import label_files
 from infosam_studio.interchange.reports import counted
 
+Known = TypeVar("Known")
 ARRAYS = frozenset({"images", "annotations", "categories"})
 ANNOTATION_KEYS = frozenset({"id", "image_id", "category_id", "segmentation", "area", "bbox"})
 IMAGE_KEYS = frozenset({"id", "image_id", "file_name", "width", "height", "page"})
@@ -141,10 +142,7 @@ class _Listing:
 
     def image_of(self, element: dict[str, Any]) -> ImageRecord | None:
         """The image of an annotation; raises KeyError where the file does not list it."""
-        key = _key(element, "image_id")
-        if key not in self.images and f"{key}".isdigit():
-            key = int(key) if isinstance(key, str) else str(key)
-        return self.images[key]
+        return _look_up(self.images, _key(element, "image_id"))
 
     def class_of(self, element: dict[str, Any], default: str) -> str | None:
         """The class of an annotation; None where its id is ambiguous, KeyError if unlisted."""
@@ -153,7 +151,7 @@ class _Listing:
             return default
         if not self.classes:
             return clean_name(f"class {key}", default)
-        return self.classes[key]
+        return _look_up(self.classes, key)
 
     def is_repeated(self, element: dict[str, Any]) -> bool:
         key = _key(element, "id")
@@ -205,6 +203,13 @@ def _extra(element: dict[str, Any], item: str, context: ReadContext) -> dict[str
         context.problems.add(item, "its further fields are too deep or too large to keep")
         return {}
     return {"coco": kept}
+
+
+def _look_up(table: dict[Any, Known], key: Any) -> Known:
+    """What an id means, also where one place has it as a text and the other as a number."""
+    if key not in table and f"{key}".isdecimal() and len(f"{key}") < 19:
+        key = int(key) if isinstance(key, str) else str(key)
+    return table[key]
 
 
 def _key(element: Any, name: str) -> Any:

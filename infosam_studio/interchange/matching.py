@@ -143,9 +143,12 @@ def _folded(text: str) -> str:
 
 def _plain_path(name: str) -> str:
     """Forward slashes, no scheme, no drive, no `.` and `..`."""
-    text = re.sub(r"^[a-zA-Z][a-zA-Z0-9+.-]*://", "", name.strip().replace("\\", "/"))
+    whole = name.strip().replace("\\", "/")
+    text = re.sub(r"^[a-zA-Z][a-zA-Z0-9+.-]*://", "", whole)
     if "?d=" in text:  # Label Studio's local files: /data/local-files/?d=folder/a.jpg
         text = text.split("?d=", 1)[1]
+    elif text != whole:  # an address: what follows the path (a signature, for one) names nothing
+        text = text.partition("?")[0]
     parts = [p for p in text.split("/") if p not in ("", ".", "..")]
     if parts and re.fullmatch(r"[a-zA-Z]:", parts[0]):
         parts = parts[1:]

@@ -153,7 +153,7 @@ class ImportReport:
             were = "was" if self.already_there == 1 else "were"
             parts.append(f"{self.already_there:,} {were} there already")
         if self.replaced:
-            parts.append(f"{self.replaced:,} earlier ones replaced")
+            parts.append(f"{counted(self.replaced, 'earlier object')} replaced")
         if self.skipped_images:
             parts.append(f"{counted(self.skipped_images, 'labelled image')} left alone")
         if self.problems.count:

@@ -73,7 +73,7 @@ def test_auto_uses_polygons_where_they_are_exact(make_project: MakeProject, tmp_
     assert [len(part) >= 6 for part in second["segmentation"]] == [True, True]
 
 
-def entry(number: int, image: int = 1, category: int = 1, **more: Any) -> dict[str, Any]:
+def entry(number: int, image: Any = 1, category: Any = 1, **more: Any) -> dict[str, Any]:
     return {"id": number, "image_id": image, "category_id": category, "segmentation": [SQUARE],
             "area": 16, "bbox": [2, 2, 4, 4], "iscrowd": 0, **more}  # fmt: skip
 
@@ -190,6 +190,35 @@ def test_what_the_project_has_no_place_for_survives(
     first, second = out["annotations"]
     assert first["attributes"] == {"occluded": True}
     assert (first["iscrowd"], second["iscrowd"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "https://host/bucket/sub/a.png?X-Amz-Signature=ab/c.png#x",
+        "s3://bucket/sub/a.png",
+        "/data/local-files/?d=folder%2Fsub%2Fa.png",
+        "/data/upload/3/1f2e3d4c-a.png",
+    ],
+)
+def test_addresses_as_label_studio_writes_them(
+    make_project: MakeProject, tmp_path: Path, name: str
+) -> None:
+    project = make_project({"sub/a.png": (12, 10), "c.png": (12, 10)})
+    content = json.loads(json.dumps(LABEL_STUDIO))
+    content["images"][0]["file_name"] = name
+    assert importer("coco")(project, write(tmp_path / "c.json", content)).objects == 2
+    assert len(bitmaps(project, "sub/a.png")) == 2
+
+
+def test_ids_as_text_in_one_place_and_as_numbers_in_another(
+    make_project: MakeProject, tmp_path: Path
+) -> None:
+    project = make_project({"sub/a.png": (12, 10)})
+    entries = [entry(1, image="1", category="2"), entry(2, category="\u00b2")]
+    path = write(tmp_path / "c.json", CVAT | {"annotations": entries})
+    report = importer("coco")(project, path)
+    assert (report.classes, report.problems.count) == ({"nucleus": 1}, 1)
 
 
 @pytest.mark.parametrize("order", [["annotations", "categories", "images"], ["annotations"]])
