@@ -221,6 +221,20 @@ def test_opening_a_project_leaves_the_window_its_size(
     assert not bench.classes.visibleRegion().isEmpty()
 
 
+def test_rows_of_the_shortcut_sheet_are_equally_high(qtbot: Any, window: MainWindow) -> None:
+    sheet = ShortcutSheet(window.actions_, window)
+    qtbot.addWidget(sheet)
+    with qtbot.waitExposed(sheet):
+        sheet.show()
+    bar = sheet.tree.verticalScrollBar()
+    bar.setValue(bar.maximum())
+    groups = [sheet.tree.topLevelItem(row) for row in range(sheet.tree.topLevelItemCount())]
+    rows = [group.child(row) for group in groups for row in range(group.childCount())]
+    heights = {sheet.tree.visualItemRect(row).height() for row in rows}
+    assert len(heights) == 1
+    assert heights.pop() > sheet.fontMetrics().height() + 6
+
+
 def test_recent_projects_are_named_and_placed(
     qtbot: Any, window: MainWindow, tmp_path: Path
 ) -> None:

@@ -91,6 +91,7 @@ class ShortcutSheet(QDialog):
         column.addLayout(row)
 
     def _fill(self) -> None:
+        self.tree.ensurePolished()  # or rows out of sight are as high as without the style sheet
         self.tree.clear()
         groups: dict[str, QTreeWidgetItem] = {}
         for spec in self._actions.specs():
