@@ -154,10 +154,11 @@ class _Run:
             data.validation, chooses=self.plan.recipe == "studio", judges=options.gate
         )
         self.judge = self._make_judge(data) if options.gate and not self.spread.rank else None
-        before = self.judge.before(self._in_use()) if self.judge else []
+        used = self._in_use() if self.judge else None
+        before = self.judge.before(used) if self.judge else []
         fitted, student = self._train(data)
         folder = candidate(self.path, fitted, student, data, base=model.info, options=options)
-        verdict = self._judged(folder, before)
+        verdict = self._judged(folder, before, used.manifest.name if used else None)
         written = folder
         if not self.spread.rank:
             written = self._write(folder, fitted, verdict, data)
@@ -368,12 +369,15 @@ class _Run:
         own = self.predictor.model.info.sha256
         return folder if folder and folder.manifest.checkpoint_sha256 == own else None
 
-    def _judged(self, folder: AdapterFolder, before: list[ObjectScore]) -> Verdict:
+    def _judged(
+        self, folder: AdapterFolder, before: list[ObjectScore], against: str | None
+    ) -> Verdict:
         if self.judge is None:
             self.predictor.load_adapter(folder)
             return Verdict([], [], None)
         after = self.judge.after(folder)
-        return Verdict(before, after, self.judge.decide(before, after, seed=self.options.seed))
+        decision = self.judge.decide(before, after, seed=self.options.seed)
+        return Verdict(before, after, decision, against)
 
     def _write(
         self, folder: AdapterFolder, fitted: Fitted, verdict: Verdict, data: TrainingSet

@@ -14,6 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from infosam_studio.adaptation.averaging import WeightAverage
 from infosam_studio.adaptation.budget import Clock
 from infosam_studio.adaptation.sampler import Sampler
 from infosam_studio.adaptation.samples import Sample
@@ -69,6 +70,7 @@ class Progress:
     bad: int = 0
     best_tensors: dict[str, Tensor] = field(default_factory=dict)
     best_relation: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
 
 
 class ResumeFile:
@@ -164,6 +166,7 @@ class Loop:
     floor: int = 0
     reserve: Callable[[], float] = lambda: 0.0
     validating: float = 0.0
+    average: WeightAverage = field(init=False)
 
     def run(self, *, resume: bool = False) -> Fitted:
         """Train; raises Cancelled (after saving the state) or StudioError."""
@@ -171,6 +174,10 @@ class Loop:
         progress = progress or Progress()
         saved = time.monotonic()
         plan = self.trainer.plan
+        self.average = WeightAverage(self.trainer.student, plan.average)
+        if progress.average:
+            self.average.load(progress.average)
+        progress.average = self.average.values
         try:
             while progress.step < plan.steps and not self._spent(progress):
                 start = self.clock.spent()
@@ -222,6 +229,7 @@ class Loop:
         self.trainer.set_progress(step, fraction)
         rng = self.sampler.generator(step)
         done = self.trainer.step(self.sampler.batch(step, rng), rng)
+        self.average.update(step)
         progress.step += 1
         planned = self._planned(progress)
         pace = progress.seconds / max(1, step)
@@ -250,11 +258,13 @@ class Loop:
         """Score the student; True when it has not improved for too long."""
         assert self.validator is not None
         start = self.clock.spent()
-        score = self.validator.score()
+        with self.average.applied():
+            score = self.validator.score()
+            tensors = self.trainer.student.tensors()
         better = progress.best is None or score.iou > progress.best
         if better:
             progress.best, progress.bad = score.iou, 0
-            progress.best_tensors = self.trainer.student.tensors()
+            progress.best_tensors = tensors
             progress.best_relation = _state(self.trainer)
         else:
             progress.bad += 1
@@ -300,7 +310,7 @@ class Loop:
 
     def _fitted(self, progress: Progress, share: float) -> Fitted:
         student = self.trainer.student
-        tensors = progress.best_tensors or student.tensors()
+        tensors = progress.best_tensors or self.average.values or student.tensors()
         if share != 1.0:
             tensors = student.blended(tensors, share)
         relation = progress.best_relation if progress.best_tensors else _state(self.trainer)

@@ -18,6 +18,8 @@ from infosam_studio.adaptation.relation import RelationModule
 
 # Below this a Gram matrix is rounding noise; unit rows give a trace of B, zero rows of 0.
 TRACE_FLOOR = 1e-20
+# Of an object's share of the canvas: a speck must not weigh as much as all its surroundings.
+AREA_FLOOR = 0.02
 
 Pair = tuple[Tensor, Tensor]
 """(feat [B, N, D], token [B, 1, D])."""
@@ -155,3 +157,31 @@ def structure_loss_per_sample(logits: Tensor, target: Tensor) -> Tensor:
         inter = (probability * target * weight).sum(dim=(1, 2, 3))
         both = ((probability + target) * weight).sum(dim=(1, 2, 3))
         return bce.mean(dim=(1, 2, 3)) + 1 - (inter + 1) / (both - inter + 1)
+
+
+def click_mask_loss(logits: Tensor, target: Tensor, visible: Tensor | None = None) -> Tensor:
+    """Focal loss, normalised by the object's area, plus dice, per mask: [B, K].
+
+    What the starter model was trained with. Recipe ``studio`` goes on with it, because
+    StructureLoss moved the starter away from what its later clicks need: on leaf symptoms of a
+    development domain (10 images, 20 steps) IoU after 8 clicks fell by 0.045 with it and rose by
+    as much with this one.
+
+    Args:
+        logits: float [B, K, H, W].
+        target: shares 0..1 of each pixel, [B, 1, H, W].
+        visible: 1 where pixels count, 0 on padding, [B, 1, H, W]; None counts all.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        logits = _exact(logits)
+        target = target.to(logits.dtype).expand_as(logits)
+        probability = torch.sigmoid(logits)
+        cross = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        focal = cross * (probability - target).square()
+        if visible is not None:
+            focal, probability = focal * visible, probability * visible
+        area = target.sum(dim=(2, 3))
+        floor = AREA_FLOOR * target.shape[-2] * target.shape[-1]
+        normalised = 2.0 * focal.sum(dim=(2, 3)) / (area + floor)
+        overlap = 2 * (probability * target).sum(dim=(2, 3)) + 1.0
+        return normalised + 1 - overlap / (probability.sum(dim=(2, 3)) + area + 1.0)

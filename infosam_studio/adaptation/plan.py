@@ -96,6 +96,7 @@ class TrainingPlan:
     share of clicks set anywhere in the error instead of at its centre; ``box_share`` the share
     of samples that start from a box (recipe ``paper``: of batches); ``spread`` how much every
     candidate of an ambiguous click is trained (0: only the best one, 1: all alike).
+    ``average`` is the decay of the averaged weights (0: none), which are validated and kept.
     ``shares`` are the ways to go from the base's weights (0) to the trained ones (1) that
     validation chooses from; the first one is taken where there is no validation.
     ``micro_batch`` below ``batch`` switches to the two-pass batch, which has the same gradient.
@@ -113,6 +114,7 @@ class TrainingPlan:
     warmup: int = 0
     weight_decay: float = 0.0
     clip: float | None = None
+    average: float = 0.0
     rounds: int = 1
     depth: int = 0
     click_noise: float = 0.0
@@ -163,13 +165,15 @@ def studio_plan(
         steps=80 if speed == "instant" else 160,
         batch=6,
         micro_batch=6 if instant or not heavy else 1,
-        learning_rate=2e-4,
+        learning_rate=1e-4,
         encoder_rate=1e-3,
         relation_rate=2e-4,
         warmup=4,
         weight_decay=1e-4,
         clip=1.0,
+        average=0.9,
         rounds=3,
+        depth=8,
         click_noise=0.5,
         box_share=0.3,
         box_noise=0.05,

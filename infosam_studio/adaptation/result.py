@@ -70,11 +70,15 @@ class AdaptResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Both versions on the gate's objects, and the decision; None where no gate was asked."""
+    """Both versions on the gate's objects, and the decision; None where no gate was asked.
+
+    ``against`` names the version the candidate was judged against, None for the base model.
+    """
 
     before: Sequence[ObjectScore]
     after: Sequence[ObjectScore]
     decision: Decision | None
+    against: str | None = None
 
 
 def candidate(
@@ -140,6 +144,8 @@ def finished_manifest(
             "training_seconds": round(fitted.seconds, 2),
             "best_validation_iou": fitted.best,
             "share": fitted.share,
+            "train_objects": len(data.train),
+            "compared_with": verdict.against,
             "unproven": data.unproven,
             "holdout": _plain_holdout(holdout),
             "gate": None if decision is None else decision.to_json(),

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from infosam_studio.adaptation.decoding import Decoded, PromptBatch, decode, encode_prompts
-from infosam_studio.adaptation.losses import structure_loss_per_sample
+from infosam_studio.adaptation.losses import click_mask_loss, structure_loss_per_sample
 from infosam_studio.adaptation.plan import TrainingPlan
 from infosam_studio.adaptation.targets import Bools, Target
 from infosam_studio.segmentation.clicks import Click, mask_iou, next_click
@@ -220,7 +220,7 @@ class _Canvas:
         if paper:
             self.cover = (self.cover >= 0.5).float()
         else:
-            self.weight = torch.stack([target.weight for target in targets]).to(device)[:, None]
+            self.visible = torch.stack([target.visible for target in targets]).to(device)[:, None]
 
     def enlarged(self, logits: Tensor) -> Tensor:
         """Low-resolution logits [n, k, m, m] on the canvas, [n, k, c, c]."""
@@ -229,22 +229,15 @@ class _Canvas:
         )
 
     def loss(self, logits: Tensor) -> Tensor:
-        """StructureLoss of every candidate, [n, k]; recipe ``studio`` leaves padding out."""
-        if self.paper:
-            each = [
-                structure_loss_per_sample(logits[:, k : k + 1], self.cover)
-                for k in range(logits.shape[1])
-            ]
-            return torch.stack(each, dim=1)
-        cover, weight = self.cover, self.weight
-        visible = (weight > 0).float()
-        # BCE with logits, written out: softplus(x) - x t, for soft targets too.
-        bce = functional.softplus(logits) - logits * cover
-        bce = (bce * visible).sum(dim=(2, 3)) / visible.sum(dim=(2, 3))
-        probability = logits.sigmoid() * weight
-        inter = (probability * cover).sum(dim=(2, 3))
-        both = probability.sum(dim=(2, 3)) + (cover * weight).sum(dim=(2, 3))
-        return bce + 1 - (inter + 1) / (both - inter + 1)
+        """Loss of every candidate, [n, k]: StructureLoss in recipe ``paper``, where the padding
+        counts too, else focal and dice on what is image."""
+        if not self.paper:
+            return click_mask_loss(logits, self.cover, self.visible)
+        each = [
+            structure_loss_per_sample(logits[:, k : k + 1], self.cover)
+            for k in range(logits.shape[1])
+        ]
+        return torch.stack(each, dim=1)
 
     def compared(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Hard masks bool [n, k, c, c] (CPU) and their IoUs with the targets, [n, k]."""

@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from infosam_studio.adaptation.samples import Sample
 from infosam_studio.adaptation.views import turned
@@ -24,9 +22,6 @@ from infosam_studio.annotation import masks
 from infosam_studio.annotation._cv2 import cv2
 from infosam_studio.segmentation.clicks import Click, next_click, tight_box
 from infosam_studio.segmentation.geometry import resized_size
-
-# StructureLoss looks 31 pixels around on a canvas of 1024.
-WINDOW_SHARE: Final = 31 / 1024
 
 Bools = NDArray[np.bool_]
 
@@ -57,17 +52,12 @@ class Target:
             inside = cover >= cover.max()
         return inside
 
-    @cached_property
-    def weight(self) -> Tensor:
-        """StructureLoss's pixel weights [c, c]; 0 on the padding, which no user ever sees."""
-        reach = max(1, round(self.cover.shape[0] * WINDOW_SHARE / 2))
-        cover = self.cover[None, None]
-        smooth = functional.avg_pool2d(cover, 2 * reach + 1, stride=1, padding=reach)
-        weight = 1 + 5 * (smooth - cover).abs()[0, 0]
-        height, width = self.inside
-        weight[height:, :] = 0
-        weight[:, width:] = 0
-        return weight
+    @property
+    def visible(self) -> Tensor:
+        """float32 [c, c]: 1 on the image, 0 on the padding, which no user ever sees."""
+        shown = torch.zeros_like(self.cover)
+        shown[: self.inside[0], : self.inside[1]] = 1
+        return shown
 
     @cached_property
     def first_click(self) -> Click:

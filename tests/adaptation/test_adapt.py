@@ -81,6 +81,8 @@ def test_folder_and_manifest(adapted: tuple[Path, AdaptResult, list[Event]]) -> 
     assert len(manifest.split["train"]) == 4
     assert manifest.per_class["after"]["disk"]["objects"] == 3
     assert manifest.notes["plan"]["recipe"] == "studio"
+    assert manifest.notes["train_objects"] == result.train_objects
+    assert manifest.notes["compared_with"] is None  # the base model
     names = {path.name for path in (folder / "adapters" / "first").iterdir()}
     assert names == {
         "adapter_model.safetensors",

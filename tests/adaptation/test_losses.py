@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from infosam_studio.adaptation.losses import (
+    click_mask_loss,
     distillation_loss,
     entropy,
     information_loss,
@@ -196,3 +198,25 @@ def test_the_distillation_term_is_not_smallest_at_the_teacher(seed: int) -> None
     moved = torch.nn.functional.normalize(student - 0.05 * gradient, dim=1)
     similar = [float((r @ r.T).detach().abs().sum()) for r in (teacher, moved)]
     assert similar[1] < similar[0]
+
+
+def test_click_mask_loss_is_its_formula() -> None:
+    logits = torch.tensor([[[[2.0, -1.0], [0.5, -3.0]]]], dtype=torch.float64)
+    target = torch.tensor([[[[1.0, 0.0], [0.25, 0.0]]]], dtype=torch.float64)
+    p = 1 / (1 + np.exp(-logits.numpy()))
+    t = target.numpy()
+    cross = -(t * np.log(p) + (1 - t) * np.log(1 - p))
+    focal = 2 * (cross * (p - t) ** 2).sum() / (t.sum() + 0.02 * 4)
+    dice = 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
+    assert click_mask_loss(logits, target).item() == pytest.approx(focal + dice, rel=1e-12)
+
+
+def test_click_mask_loss_does_not_look_at_padding() -> None:
+    torch.manual_seed(3)
+    logits, target = torch.randn(2, 3, 8, 8), (torch.rand(2, 1, 8, 8) > 0.5).float()
+    visible = torch.zeros(2, 1, 8, 8)
+    visible[..., :5, :] = 1
+    target = target * visible
+    other = torch.where(visible.bool(), logits, torch.randn(2, 3, 8, 8) * 9)
+    one, two = (click_mask_loss(x, target, visible) for x in (logits, other))
+    torch.testing.assert_close(one, two)

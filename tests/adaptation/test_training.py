@@ -196,21 +196,26 @@ def loop_of(
     )
 
 
-def test_resumed_run_ends_where_an_unbroken_one_does(data: Data, tmp_path: Path) -> None:
-    whole = loop_of(data, tmp_path / "a", Control(), []).run()
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_resumed_run_ends_where_an_unbroken_one_does(
+    data: Data, tmp_path: Path, average: float
+) -> None:
+    whole = loop_of(data, tmp_path / "a", Control(), [], average=average).run()
     control = Control()
 
     def stop(event: Event) -> None:
         if event.kind == "progress" and event.data["step"] == 3:
             control.cancel()
 
-    broken = loop_of(data, tmp_path / "b", control, [])
+    broken = loop_of(data, tmp_path / "b", control, [], average=average)
     broken.emit = stop
     with pytest.raises(Cancelled):
         broken.run()
     assert (tmp_path / "b" / "run.state").is_file()
     events: list[Event] = []
-    again: Fitted = loop_of(data, tmp_path / "b", Control(), events).run(resume=True)
+    again: Fitted = loop_of(data, tmp_path / "b", Control(), events, average=average).run(
+        resume=True
+    )
     steps = [event.data["step"] for event in events if event.kind == "progress"]
     assert steps == [4, 5, 6]
     assert again.best == whole.best

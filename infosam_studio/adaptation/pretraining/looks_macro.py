@@ -97,7 +97,7 @@ def _ribbed(rng: np.random.Generator, shape: tuple[int, int], green: Float, angl
     light = rng.uniform(0, 0.05) * folds + rng.uniform(0.01, 0.05) * fractal(rng, shape, 150, 5)
     gloss = np.maximum(fractal(rng, shape, 120, 2, stretch=rng.uniform(0.5, 2)) - 1.0, 0)
     shine = gloss * np.maximum(folds, 0.2) * rng.uniform(0, 0.25)
-    return (green + (light + shine)[..., None]).clip(0, 1).astype(np.float32)
+    return np.asarray((green + (light + shine)[..., None]).clip(0, 1), np.float32)
 
 
 def _lesions(

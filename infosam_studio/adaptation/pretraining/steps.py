@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from infosam_studio.adaptation.losses import click_mask_loss
 from infosam_studio.adaptation.pretraining.decoding import (
     BOX_BOTTOM_RIGHT,
     BOX_TOP_LEFT,
@@ -20,7 +21,7 @@ from infosam_studio.adaptation.pretraining.decoding import (
     image_positions,
     mixed_precision,
 )
-from infosam_studio.adaptation.pretraining.losses import mask_loss, soft_iou
+from infosam_studio.adaptation.pretraining.losses import soft_iou
 from infosam_studio.adaptation.pretraining.prompts import corrective_click
 from infosam_studio.adaptation.pretraining.samples import Batch
 from infosam_studio.adaptation.pretraining.settings import Settings
@@ -163,7 +164,7 @@ def _first_loss(
     predicted IoU, which is what the user sees and goes on with (and mask 0, so that it too may
     answer a first click). After a box only mask 0 counts.
     """
-    losses = mask_loss(logits, target)
+    losses = click_mask_loss(logits, target)
     ious = soft_iou(logits, target)
     least, _ = losses[:, 1:].min(dim=1)
     chosen = 1 + scores[:, 1:].argmax(dim=1)
@@ -179,5 +180,5 @@ def _first_loss(
 def _later_loss(logits: Tensor, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Loss of mask 0 after a correction: logits [N,1,h,w], scores [N,1]."""
     ious = soft_iou(logits, target)
-    loss = mask_loss(logits, target).mean() + (scores - ious).square().mean()
+    loss = click_mask_loss(logits, target).mean() + (scores - ious).square().mean()
     return loss, torch.zeros(len(logits), dtype=torch.long, device=logits.device), ious

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from infosam_studio.adaptation.losses import click_mask_loss
 from infosam_studio.adaptation.pretraining.__main__ import _phases
 from infosam_studio.adaptation.pretraining.cache import save_prepared
 from infosam_studio.adaptation.pretraining.decoding import decode, encode_prompts, mixed_precision
-from infosam_studio.adaptation.pretraining.losses import mask_loss, soft_iou
+from infosam_studio.adaptation.pretraining.losses import soft_iou
 from infosam_studio.adaptation.pretraining.optimizers import QuickMuon
 from infosam_studio.adaptation.pretraining.prompts import corrective_click
 from infosam_studio.adaptation.pretraining.release import release
@@ -136,7 +137,7 @@ def test_losses_prefer_the_right_mask() -> None:
     target[..., 4:9, 4:9] = 1
     right = (target * 2 - 1) * 8
     logits = torch.cat([right, -right, torch.full_like(right, -8.0)], dim=1)
-    loss, iou = mask_loss(logits, target)[0], soft_iou(logits, target)[0]
+    loss, iou = click_mask_loss(logits, target)[0], soft_iou(logits, target)[0]
     assert loss.argmin() == 0
     assert loss[0] < 0.05
     assert iou[0] == pytest.approx(1.0)
