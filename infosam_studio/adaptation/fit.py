@@ -23,7 +23,8 @@ from infosam_studio.errors import Cancelled
 from infosam_studio.events import Emit, Event
 
 SAVE_INTERVAL: Final = 20.0
-VALIDATION_ROUNDS: Final = 3
+# The gate counts clicks to a good mask, so what is chosen should be good beyond the first ones.
+VALIDATION_ROUNDS: Final = 5
 VALIDATION_BATCH: Final = 8
 
 
