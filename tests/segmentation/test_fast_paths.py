@@ -263,3 +263,17 @@ def test_empty_and_full_masks() -> None:
         low_res = np.full((64, 64), value, dtype=np.float32)
         mask = enlarge(low_res, img_size=256, input_size=(192, 256), size=(75, 100))
         assert mask.all() if value > 0 else not mask.any()
+
+
+def test_pieces_in_bf16_round_only_what_meets_the_values() -> None:
+    torch.manual_seed(5)
+    rows, columns, size = 6, 5, 16
+    q, k, v = (torch.randn(1, 2, rows * columns, size).bfloat16() for _ in range(3))
+    by_row = torch.randn(1, 2, rows * columns, rows).bfloat16()
+    by_column = torch.randn(1, 2, rows * columns, columns).bfloat16()
+    parts = (q, k, v, by_row, by_column)
+    exact = fast_attention._pieces(*(part.float() for part in parts))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        made = fast_attention._pieces(*parts)
+    assert made.dtype == torch.bfloat16
+    torch.testing.assert_close(made.float(), exact, rtol=0.01, atol=0.01)
