@@ -116,7 +116,8 @@ def decide(
     enough = len(pairs) >= PROVEN_OBJECTS and count >= PROVEN_IMAGES and not held_out
     safe = interval is not None and interval[0] >= 0
     promoted = difference > 0 and (safe or not enough)
-    reason = _reason(figure, difference, interval, promoted=promoted, proven=enough and safe)
+    told = interval if count >= PROVEN_IMAGES else None  # of two images it says nothing
+    reason = _reason(figure, difference, told, promoted=promoted, proven=enough and safe)
     return Decision(
         promoted,
         promoted and enough and safe,
@@ -183,6 +184,8 @@ def _reason(
 ) -> str:
     more = "fewer" if difference >= 0 else "more"
     told = f"{abs(difference):.2f} {more} clicks per object"
+    if abs(difference) < 0.005:
+        told = "as many clicks per object as before"
     if figure == "iou":
         told = f"{difference:+.3f} in IoU over the first {EARLY_CLICKS} clicks"
     if interval is not None:

@@ -113,3 +113,11 @@ def test_bootstrap_resamples_whole_images() -> None:
     assert clustered_interval(gains, clusters) == (low, high)
     spread = clustered_interval(gains, np.arange(99))
     assert spread[0] > 0.8
+
+
+def test_reason_claims_no_more_than_there_is() -> None:
+    two = decide(scores([0.4] * 2), scores([0.5] * 2))
+    assert two.interval is not None
+    assert "interval" not in two.reason
+    equal = decide(scores([0.4] * 12), scores([0.4] * 12))
+    assert "as many clicks per object as before" in equal.reason
