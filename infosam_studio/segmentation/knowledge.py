@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,19 +20,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from infosam_studio.errors import Cancelled
+from infosam_studio.segmentation.candidates import (
+    CLOSED,
+    Array,
+    Candidates,
+    Mask,
+    Sides,
+    cut_off,
+    decode_points,
+    mask_figures,
+)
 from infosam_studio.segmentation.clicks import next_click
-from infosam_studio.segmentation.predictor import BATCH_CPU, BATCH_GPU, Embedding, Predictor
-from infosam_studio.segmentation.prompts import Prompt
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from infosam_studio.segmentation.fits import CellMap, Judge
+from infosam_studio.segmentation.places import warm_places
+from infosam_studio.segmentation.predictor import Embedding, Predictor
 
 # Bounds of the time this takes: accepted objects looked at, and points tried beside them.
 MOST_OBJECTS = 120
-MOST_BESIDE = 60
+MOST_BESIDE = 160
 NEIGHBOURS = 7
-RIDGE_CELLS, RIDGE_JUDGE, KERNEL_WIDTH = 30.0, 0.5, 3.0
-FIGURES = 8
+# Nothing colder is clicked on to learn from.
+WARM = 0.3
+# Clicks lie this much of a small accepted object's width apart: nearer ones give the same mask.
+SPACING = 0.4
 # A mask this many times larger than the largest accepted object, or smaller than the smallest, is
 # none: the judge has seen no such mask and cannot know.
 ODD_SIZE = 2.5
@@ -42,102 +53,36 @@ class Accepted:
     """The accepted objects of one image.
 
     ``masks`` are bool [H, W], ``classes`` their class ids; ``complete`` says that everything on
-    the image is labelled, so that the rest is background.
+    the image is labelled, so that the rest is background. Of a part of an image ``whole`` says
+    which objects are not cut off (empty: none is), ``open_sides`` where the image goes on.
     """
 
     embedding: Embedding
     masks: Sequence[Mask]
     classes: Sequence[int]
     complete: bool = False
+    whole: Sequence[bool] = ()
+    open_sides: Sides = CLOSED
 
-
-@dataclass(frozen=True)
-class Candidates:
-    """Masks for clicks: ``logits`` float32 [N, m, m], ``scores`` [N] predicted IoUs,
-    ``tokens`` [N, C], ``points`` [N, 2] (x, y) in image pixels."""
-
-    logits: Tensor
-    scores: Tensor
-    tokens: Tensor
-    points: Array
-
-
-def decode_points(
-    predictor: Predictor, embedding: Embedding, points: Array, *, multimask: bool
-) -> Candidates:
-    """Every candidate of one click at each of the points [N, 2] (image pixels)."""
-    size = BATCH_CPU if predictor.device.type == "cpu" else BATCH_GPU
-    parts = []
-    for start in range(0, len(points), size):
-        prompts = [Prompt.from_clicks([[x, y, 1]]) for x, y in points[start : start + size]]
-        parts.append(predictor.decode_tokens(embedding, prompts, multimask=multimask))
-    logits, scores, tokens = (torch.cat(column) for column in zip(*parts, strict=True))
-    count = logits.shape[1]
-    return Candidates(
-        logits.flatten(0, 1).float().cpu(),
-        scores.flatten().float().cpu(),
-        tokens.flatten(0, 1).float().cpu(),
-        np.repeat(points, count, axis=0),
-    )
-
-
-class CellMap:
-    """Where objects like the accepted ones lie, from the cells of the embedding."""
-
-    def __init__(self, cells: Array, covered: Array) -> None:
-        """``cells`` [N, C]; ``covered`` [N] the share of each that objects cover, 0..1."""
-        self.mean, self.scale = cells.mean(axis=0), cells.std(axis=0) + 1e-6
-        x = (cells - self.mean) / self.scale
-        share = float(np.clip(covered.mean(), 0.02, 0.98))
-        # Objects may be a hundredth of the picture: both sides weigh the same.
-        weight = np.where(covered > 0.5, 0.5 / share, 0.5 / (1 - share))
-        y = 2 * covered - 1
-        offset = float((weight * y).sum() / weight.sum())
-        gram = x.T @ (x * weight[:, None]) + RIDGE_CELLS * np.eye(x.shape[1]) * len(x) / 1000
-        self.weights = np.linalg.solve(gram, x.T @ (weight * (y - offset)))
-        self.offset = offset
-
-    def heat(self, embedding: Embedding) -> NDArray[np.float32]:
-        """How likely each cell [h, w] belongs to such an object, 0..1."""
-        features = embedding.features[0].float().cpu().numpy().astype(np.float64)
-        x = (features.reshape(len(features), -1).T - self.mean) / self.scale
-        value = 1 / (1 + np.exp(-3.0 * (x @ self.weights + self.offset)))
-        return np.asarray(value.reshape(features.shape[1:]), dtype=np.float32)
-
-
-class Judge:
-    """How well a mask would be accepted: its expected IoU, from a few figures of it."""
-
-    def __init__(self, figures: Array, ious: Array) -> None:
-        """``figures`` [N, FIGURES] of masks whose IoU [N] with an accepted one is known."""
-        self.mean, self.scale = figures.mean(axis=0), figures.std(axis=0) + 1e-6
-        self.known = (figures - self.mean) / self.scale
-        self.offset = float(ious.mean())
-        kernel = self._kernel(self.known)
-        self.weights = np.linalg.solve(
-            kernel + RIDGE_JUDGE * np.eye(len(kernel)), ious - self.offset
-        )
-
-    def _kernel(self, x: Array) -> Array:
-        squares = (x**2).sum(axis=1)[:, None] + (self.known**2).sum(axis=1) - 2 * x @ self.known.T
-        found: Array = np.exp(-np.maximum(squares, 0) / (2 * KERNEL_WIDTH**2))
-        return found
-
-    def expected_iou(self, figures: Array) -> Array:
-        """[N] in 0..1."""
-        x = (figures - self.mean) / self.scale
-        found: Array = np.clip(self._kernel(x) @ self.weights + self.offset, 0.0, 1.0)
-        return found
+    def uncut(self) -> list[int]:
+        """The numbers of the objects that are not cut off."""
+        whole = self.whole or [True] * len(self.masks)
+        return [n for n, one in enumerate(whole) if one]
 
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What the accepted objects taught; `learn` makes it."""
+    """What the accepted objects taught; `learn` makes it.
+
+    ``usual_area`` and ``areas`` (smallest, largest) in low-resolution pixels; ``spacing`` is how
+    far apart clicks have to lie, as a share of the encoder's square.
+    """
 
     cells: CellMap
     judge: Judge
     usual_area: float
     areas: tuple[float, float]
+    spacing: float
     tokens: NDArray[np.float32]
     classes: NDArray[np.int64]
     multimask: bool
@@ -148,7 +93,8 @@ class Knowledge:
 
     def expected_iou(self, found: Candidates, heat: NDArray[np.float32]) -> Array:
         """How well each mask would be accepted [N]; 0 for sizes far from every accepted one."""
-        ious = self.judge.expected_iou(self.figures(found, heat))
+        tokens = found.tokens.double().numpy()
+        ious = self.judge.expected_iou(self.figures(found, heat), tokens)
         area = (found.logits > 0).flatten(1).sum(dim=1).numpy()
         smallest, largest = self.areas
         return np.where((area >= smallest / ODD_SIZE) & (area <= largest * ODD_SIZE), ious, 0.0)
@@ -179,8 +125,11 @@ class Learner:
         self._covers: list[list[NDArray[np.float32]]] = []
         self._map: CellMap | None = None
         self._area, self._range = 1.0, (0.0, 0.0)
+        self._areas: list[float] = []
         self._rows: list[Array] = []
         self._ious: list[Array] = []
+        self._seen: list[Array] = []
+        self._folds: list[NDArray[np.int64]] = []
         self._tokens: list[NDArray[np.float32]] = []
         self._classes: list[int] = []
 
@@ -188,6 +137,7 @@ class Learner:
         """Take in where the objects of an image lie."""
         covers = [_coverage(self._predictor, image.embedding, mask) for mask in image.masks]
         self._covers.append(covers)
+        self._areas += [float(covers[n].sum()) for n in image.uncut()]
         self._cells.append(_cells_of(image, covers))
 
     def cells(self) -> CellMap:
@@ -195,9 +145,8 @@ class Learner:
         if self._map is None:
             known = [np.concatenate(column) for column in zip(*self._cells, strict=True)]
             self._map = CellMap(known[0], known[1])
-            areas = [cover.sum() for own in self._covers for cover in own]
-            self._area = float(np.median(areas))
-            self._range = (float(np.min(areas)), float(np.max(areas)))
+            self._area = float(np.median(self._areas))
+            self._range = (float(np.min(self._areas)), float(np.max(self._areas)))
             self._cells.clear()
         return self._map
 
@@ -206,29 +155,62 @@ class Learner:
         heat = self.cells().heat(image.embedding)
         covers, count = self._covers[place], len(self._covers)
         each = max(1, MOST_OBJECTS // count)
-        picked = sorted(self._rng.permutation(len(covers))[:each].tolist())
+        picked = sorted(self._rng.permutation(image.uncut())[:each].tolist())
         points = [_inside(image.masks[n]) for n in picked]
         points += [_anywhere(image.masks[n], self._rng) for n in picked]
-        beside = _beside(image, covers, heat, self._rng, max(1, MOST_BESIDE // count))
-        tried = np.concatenate([np.array(points), beside])
+        beside = self._warm(image, heat, max(1, MOST_BESIDE // count))
+        tried = np.concatenate([np.array(points).reshape(-1, 2), beside])
+        if not len(tried):
+            return
         found = decode_points(self._predictor, image.embedding, tried, multimask=self._multimask)
         truth = np.stack([cover > 0.5 for cover in covers])
         ious = _best_ious(found.logits.numpy() > 0, truth)
-        self._rows.append(mask_figures(found, heat, self._area))
-        self._ious.append(ious)
+        uncut = ~cut_off(found, image.embedding, image.open_sides)
+        self._rows.append(mask_figures(found, heat, self._area)[uncut])
+        self._ious.append(ious[uncut])
+        self._seen.append(found.tokens.double().numpy()[uncut])
+        # Masks of one view are alike, and with a single view those of one click.
+        clicks = np.repeat(np.arange(len(tried)), len(uncut) // len(tried))
+        self._folds.append((clicks if count == 1 else np.full(len(clicks), place))[uncut])
         width = 3 if self._multimask else 1
         for row, n in enumerate(picked):
             best = row * width + int(ious[row * width : (row + 1) * width].argmax())
             self._tokens.append(found.tokens[best].numpy())
             self._classes.append(int(image.classes[n]))
 
+    def _spacing(self) -> float:
+        """How far apart clicks have to lie, as a share of the encoder's square."""
+        small = float(np.sqrt(np.quantile(self._areas, 0.2)))
+        return SPACING * small / self._predictor.mask_size
+
+    def _warm(self, image: Accepted, heat: NDArray[np.float32], most: int) -> Array:
+        """Points [n, 2] where suggesting would click on a fully labelled image.
+
+        The judge has to know what comes of clicks between objects and beside their middle.
+        """
+        if not image.complete:
+            return np.zeros((0, 2))
+        found = warm_places(
+            image.embedding,
+            heat,
+            WARM,
+            open_sides=image.open_sides,
+            spacing=self._spacing(),
+        )
+        picked = np.sort(self._rng.permutation(len(found))[:most])
+        return np.asarray(found[picked])
+
+    def _known_masks(self) -> tuple[list[Any], ...]:
+        return self._rows, self._ious, self._seen, self._folds
+
     def finish(self) -> Knowledge:
         """What was learnt."""
         return Knowledge(
             self.cells(),
-            Judge(np.concatenate(self._rows), np.concatenate(self._ious)),
+            Judge(*(np.concatenate(part) for part in self._known_masks())),
             self._area,
             self._range,
+            self._spacing(),
             _normalised(np.stack(self._tokens)),
             np.array(self._classes, np.int64),
             self._multimask,
@@ -258,37 +240,6 @@ def learn(
             raise Cancelled
         learner.try_on(place, image)
     return learner.finish()
-
-
-def mask_figures(found: Candidates, heat: NDArray[np.float32], usual_area: float) -> Array:
-    """Predicted IoU, stability, heat inside and around, size and roundness of masks."""
-    logits = found.logits
-    on = (logits > 0).float()
-    area = on.flatten(1).sum(dim=1)
-    stable = (logits > 1).flatten(1).sum(dim=1) / (logits > -1).flatten(1).sum(dim=1).clamp(min=1)
-    warm = F.interpolate(
-        torch.from_numpy(heat)[None, None], logits.shape[-2:], mode="bilinear", align_corners=False
-    )[0]
-    inside = (on * warm).flatten(1).sum(dim=1) / area.clamp(min=1)
-    wider = F.max_pool2d(on[:, None], 5, 1, 2)[:, 0] - on
-    around = (wider * warm).flatten(1).sum(dim=1) / wider.flatten(1).sum(dim=1).clamp(min=1)
-    rim = (on - (-F.max_pool2d(-on[:, None], 3, 1, 1)[:, 0])).flatten(1).sum(dim=1)
-    size = torch.log((area + 1) / (usual_area + 1))
-    sharp = (logits.abs() * (wider + on)).flatten(1).sum(dim=1) / (wider + on).flatten(1).sum(
-        dim=1
-    ).clamp(min=1)
-    figures = [
-        found.scores,
-        stable,
-        inside,
-        around,
-        size,
-        size.abs(),
-        torch.log((rim**2 + 1) / (area + 1)),
-        sharp,
-    ]
-    stacked: Array = torch.stack(figures, dim=1).double().numpy()
-    return stacked
 
 
 # helpers ---------------------------------------------------------------------------------
@@ -335,38 +286,6 @@ def _anywhere(mask: Mask, rng: np.random.Generator) -> tuple[float, float]:
     rows, columns = np.nonzero(mask)
     place = int(rng.integers(len(rows)))
     return float(columns[place]), float(rows[place])
-
-
-def _beside(
-    image: Accepted,
-    covers: Sequence[NDArray[np.float32]],
-    heat: NDArray[np.float32],
-    rng: np.random.Generator,
-    count: int,
-) -> Array:
-    """Points [n, 2] of a fully labelled image beside its objects, warm ones first."""
-    if not image.complete:
-        return np.zeros((0, 2))
-    side = heat.shape
-    union = torch.from_numpy(np.max(np.stack(covers), axis=0))[None, None]
-    free = (F.adaptive_max_pool2d(union, side)[0, 0] < 0.1).numpy() & _valid(image.embedding, side)
-    rows, columns = np.nonzero(free)
-    if not len(rows):
-        return np.zeros((0, 2))
-    warm = heat[rows, columns]
-    order = np.argsort(-warm)[: count // 2]
-    order = np.concatenate([order, rng.permutation(len(rows))[: count - len(order)]])
-    return cell_centres(image.embedding, side, np.stack([columns[order], rows[order]], axis=1))
-
-
-def cell_centres(embedding: Embedding, side: tuple[int, ...], cells: NDArray[np.int64]) -> Array:
-    """Image pixels [N, 2] in the middle of cells [N, 2] (column, row) of a grid of ``side``."""
-    height, width = embedding.input_size
-    square = max(height, width)
-    x0, y0, x1, y1 = embedding.region or (0, 0, embedding.image_size[1], embedding.image_size[0])
-    x = (cells[:, 0] + 0.5) * square / side[1] * (x1 - x0) / width + x0 - 0.5
-    y = (cells[:, 1] + 0.5) * square / side[0] * (y1 - y0) / height + y0 - 0.5
-    return np.stack([np.clip(x, x0, x1 - 1), np.clip(y, y0, y1 - 1)], axis=1)
 
 
 def _best_ious(masks: Mask, truth: Mask) -> Array:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from infosam_studio.segmentation.adapter_folder import AdapterFolder
 from infosam_studio.segmentation.everything import grid
-from infosam_studio.segmentation.knowledge import CellMap
+from infosam_studio.segmentation.fits import CellMap
 from infosam_studio.segmentation.predictor import Embedding, Predictor
 from infosam_studio.segmentation.prompts import Prompt
 from infosam_studio.segmentation.suggesting import SuggestOptions, warm_points

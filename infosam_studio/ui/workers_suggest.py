@@ -1,7 +1,8 @@
 """Work on the inference thread when it has nothing else to do: suggestions, what to label next.
 
-Each `step` looks at one image. Clicks are answered in between, and a step that is interrupted is
-made again. What was learnt counts for one version of the model: after a swap it is learnt anew.
+Each `step` looks at one image, or at one part of it from near. Clicks are answered in between,
+and a step that is interrupted is made again. What was learnt counts for one version of the model:
+after a swap it is learnt anew.
 """
 
 from __future__ import annotations
@@ -18,14 +19,19 @@ from infosam_studio.annotation.masks import Rle
 from infosam_studio.ui.inference_messages import ImageJob, Progress
 
 if TYPE_CHECKING:
-    from infosam_studio.segmentation.knowledge import Accepted, Knowledge, Learner
+    from infosam_studio.segmentation.close_ups import View
+    from infosam_studio.segmentation.knowledge import Accepted, Learner
     from infosam_studio.segmentation.next_image import Look
     from infosam_studio.segmentation.predictor import Embedding, Predictor
     from infosam_studio.segmentation.suggesting import Suggestion
+    from infosam_studio.segmentation.survey import Search, Study
 
 MakeRoom = Callable[[], bool]
+Version = tuple[str, str | None]
 # Few clicks at once: a person's click waits for no more than these.
 BATCH = 4
+# Learning takes about as long as so many images.
+LEARNING = 4
 
 
 @dataclass(frozen=True)
@@ -69,24 +75,13 @@ def embed(predictor: Predictor, job: ImageJob, make_room: MakeRoom) -> Embedding
 
 
 class Learning:
-    """Learns from labelled images step by step, for one version of the model."""
+    """Learns where objects lie from labelled images, one a step, for one version of the model."""
 
-    def __init__(self, known: Sequence[Labelled], *, places_only: bool = False) -> None:
-        self._known, self._places_only = known, places_only
-        self._version: tuple[str, str | None] | None = None
+    def __init__(self, known: Sequence[Labelled]) -> None:
+        self._known = known
+        self._version: Version | None = None
         self._learner: Learner | None = None
-        self._looked = self._tried = 0
-        self.knowledge: Knowledge | None = None
-
-    @property
-    def steps(self) -> int:
-        """How many steps it takes in all."""
-        return len(self._known) * (1 if self._places_only else 2)
-
-    @property
-    def done(self) -> int:
-        """How many are made."""
-        return self._looked + self._tried
+        self.done, self.steps = 0, len(known)
 
     def cells(self) -> Any:
         """The map of places; None where there is nothing to learn from."""
@@ -94,74 +89,99 @@ class Learning:
 
     def step(self, predictor: Predictor, make_room: MakeRoom) -> bool:
         """Learn a little; False where all is learnt for the version in place."""
-        self._begin(predictor)
-        assert self._learner is not None
-        if self._looked < len(self._known):
-            self._learner.look_at(self._accepted(predictor, self._looked, make_room))
-            self._looked += 1
-            return True
-        if self._tried < len(self._known) and not self._places_only:
-            self._learner.try_on(self._tried, self._accepted(predictor, self._tried, make_room))
-            self._tried += 1
-            return True
-        if self.knowledge is None and not self._places_only:
-            self.knowledge = self._learner.finish()
-        return False
-
-    def _begin(self, predictor: Predictor) -> None:
         from infosam_studio.segmentation.knowledge import Learner
 
-        version = (predictor.model.info.sha256, predictor.adapter_name)
+        version = _version(predictor)
         if version != self._version:
-            folder = predictor.adapter_folder
-            several = folder is None or folder.manifest.recipe != "paper"
-            self._version, self.knowledge = version, None
-            self._learner = Learner(predictor, multimask=several)
-            self._looked = self._tried = 0
+            self._version, self.done = version, 0
+            self._learner = Learner(predictor, multimask=_several(predictor))
+        assert self._learner is not None
+        if self.done >= self.steps:
+            return False
+        self._learner.look_at(self._accepted(predictor, make_room))
+        self.done += 1
+        return True
 
-    def _accepted(self, predictor: Predictor, place: int, make_room: MakeRoom) -> Accepted:
+    def _accepted(self, predictor: Predictor, make_room: MakeRoom) -> Accepted:
         from infosam_studio.segmentation.knowledge import Accepted
 
-        one = self._known[place]
+        one = self._known[self.done]
         embedding = embed(predictor, one.job, make_room)
         found = [masks.decode(rle) for rle in one.masks]
         return Accepted(embedding, found, one.classes, one.complete)
 
 
 class SuggestJob:
-    """Suggests objects on images, learning from the accepted ones first."""
+    """Suggests objects on images, learning from the accepted ones first; a view of one a step."""
 
     def __init__(self, known: Sequence[Labelled], targets: Sequence[Target]) -> None:
         self.targets = targets
         self.cancelled = False
-        self._learning = Learning(known)
+        self._known = known
+        self._version: Version | None = None
+        self._study: Study | None = None
+        self._search: Search | None = None
         self._next = 0
+        self._pixels: tuple[ImageJob, Any] | None = None
 
     def step(self, predictor: Predictor, make_room: MakeRoom) -> Progress:
-        """Learn from one image, or suggest on one: ``result`` is then what was `Found`."""
-        from infosam_studio.segmentation.suggesting import SuggestOptions, suggest
+        """Learn from a view, or suggest in one: ``result`` is what was `Found` with an image."""
+        from infosam_studio.segmentation.suggesting import SuggestOptions
+        from infosam_studio.segmentation.survey import Search
 
-        if self._learning.step(predictor, make_room):
-            return self._told()
-        knowledge = self._learning.knowledge
-        assert knowledge is not None
+        def stop() -> bool:
+            return self.cancelled or make_room()
+
+        study = self._studying(predictor)
+        if study.step(predictor, lambda n, v: self._look(predictor, self._known[n].job, v, stop)):
+            return self._told(study)
         target = self.targets[self._next]
-        embedding = embed(predictor, target.job, make_room)
-        found = suggest(
-            predictor,
-            embedding,
-            knowledge,
-            options=SuggestOptions(batch=BATCH),
-            taken=_union(target.taken),
-            cancelled=make_room,
-        )
-        self._next += 1
-        return self._told(Found(target.job.image_id, tuple(found), predictor.adapter_name))
+        if self._search is None:
+            options = SuggestOptions(batch=BATCH)
+            self._search = Search(study.knowledge, _size(target.job), target.taken, options)
+        search = self._search
+        search.step(predictor, lambda view: self._look(predictor, target.job, view, stop), stop)
+        if search.done < search.steps:
+            return self._told(study)
+        found = tuple(search.suggestions())
+        self._next, self._search = self._next + 1, None
+        return self._told(study, Found(target.job.image_id, found, predictor.adapter_name))
 
-    def _told(self, result: Found | None = None) -> Progress:
-        done = self._learning.done + self._next
+    def _studying(self, predictor: Predictor) -> Study:
+        """What is learnt so far of the version in place; another one is learnt anew."""
+        from infosam_studio.segmentation.survey import Known, Study
+
+        version = _version(predictor)
+        if self._study is None or version != self._version:
+            known = [
+                Known(_size(one.job), one.masks, one.classes, one.complete) for one in self._known
+            ]
+            self._study = Study(known, multimask=_several(predictor))
+            self._version, self._search = version, None
+        return self._study
+
+    def _look(self, predictor: Predictor, job: ImageJob, view: View, stop: MakeRoom) -> Embedding:
+        """A view's embedding; the pixels of the image are kept for the next view."""
+        from infosam_studio.annotation.images import read_image
+        from infosam_studio.segmentation.prompts import ImageIdentity
+
+        identity = ImageIdentity(job.sha256, job.view.page, job.view.key())
+        known = predictor.cached(identity, view.region)
+        if known is not None:
+            return known
+        if self._pixels is None or self._pixels[0] != job:
+            self._pixels = None
+            pixels = job.pixels if job.pixels is not None else read_image(job.path, job.view)
+            self._pixels = (job, pixels)
+        return predictor.encode(self._pixels[1], identity, region=view.region, cancelled=stop)
+
+    def _told(self, study: Study, result: Found | None = None) -> Progress:
+        """How far it is, in hundredths of an image."""
+        learnt = study.done / max(1, study.steps)
+        within = self._search.done / self._search.steps if self._search is not None else 0.0
+        done = round(100 * (LEARNING * learnt + self._next + within))
+        of = 100 * (LEARNING + len(self.targets))
         finished = self._next >= len(self.targets)
-        of = self._learning.steps + len(self.targets)
         return Progress(self, done, of, finished=finished, result=result)
 
 
@@ -171,7 +191,7 @@ class RankJob:
     def __init__(self, known: Sequence[Labelled], images: Sequence[ImageJob]) -> None:
         self.cancelled = False
         self._known, self._images = known, images
-        self._learning = Learning(known, places_only=True)
+        self._learning = Learning(known)
         self._contents: list[np.ndarray] = []
         self._looks: dict[int, Look] = {}
         self._version: str | None = None
@@ -218,7 +238,15 @@ def _never() -> bool:
     return False
 
 
-def _union(taken: Sequence[Rle]) -> np.ndarray | None:
-    if not taken:
-        return None
-    return np.asarray(np.any([masks.decode(rle) for rle in taken], axis=0))
+def _size(job: ImageJob) -> tuple[int, int]:
+    return job.height, job.width
+
+
+def _version(predictor: Predictor) -> Version:
+    return predictor.model.info.sha256, predictor.adapter_name
+
+
+def _several(predictor: Predictor) -> bool:
+    """Whether a click is answered with three candidates; recipe ``paper`` gives them no scores."""
+    folder = predictor.adapter_folder
+    return folder is None or folder.manifest.recipe != "paper"

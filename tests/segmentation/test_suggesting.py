@@ -14,7 +14,8 @@ from infosam_studio.errors import Cancelled
 from infosam_studio.resource_files import resource_path
 from infosam_studio.segmentation.adapter_folder import AdapterFolder
 from infosam_studio.segmentation.checkpoints import load_checkpoint
-from infosam_studio.segmentation.knowledge import Accepted, CellMap, Judge, Knowledge, learn
+from infosam_studio.segmentation.fits import CellMap, Judge
+from infosam_studio.segmentation.knowledge import Accepted, Knowledge, learn
 from infosam_studio.segmentation.next_image import Look, content_of, look, rank, version
 from infosam_studio.segmentation.predictor import Embedding, Predictor
 from infosam_studio.segmentation.prompts import ImageIdentity, Prompt

@@ -1,0 +1,221 @@
+"""Suggestions from near where the accepted objects are small, with the real starter on dots."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from infosam_studio.annotation import masks
+from infosam_studio.annotation.masks import Rle
+from infosam_studio.errors import Cancelled
+from infosam_studio.resource_files import resource_path
+from infosam_studio.segmentation.candidates import Candidates, cut_off
+from infosam_studio.segmentation.checkpoints import load_checkpoint
+from infosam_studio.segmentation.close_ups import (
+    LARGE_ENOUGH,
+    MOST_VIEWS,
+    OVERLAP,
+    View,
+    side_for,
+    sides_for,
+    views,
+    whole_side,
+)
+from infosam_studio.segmentation.predictor import Embedding, Predictor
+from infosam_studio.segmentation.prompts import ImageIdentity
+from infosam_studio.segmentation.suggesting import Suggestion, SuggestOptions, best_of, look_for
+from infosam_studio.segmentation.survey import Known, Search, Study, search
+
+needs_starter = pytest.mark.skipif(
+    not resource_path("models", "starter.safetensors").is_file(),
+    reason="resources/models/starter.safetensors is not there",
+)
+SIZE = 256
+RADIUS = 6
+
+
+def dots(seed: int, count: int = 12) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Small bright discs on dark ground, uint8 [256, 256, 3], and their masks."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:SIZE, 0:SIZE]
+    picture = random.normal(60, 6, (SIZE, SIZE, 3))
+    places: list[np.ndarray] = []
+    while len(places) < count:
+        place = random.integers(2 * RADIUS, SIZE - 2 * RADIUS, 2)
+        if all(np.hypot(*(place - other)) > 4 * RADIUS for other in places):
+            places.append(place)
+    found = [(x - cx) ** 2 + (y - cy) ** 2 <= RADIUS**2 for cx, cy in places]
+    for inside in found:
+        picture[inside] = random.normal((210, 150, 90), 6, (int(inside.sum()), 3))
+    return np.clip(picture, 0, 255).astype(np.uint8), found
+
+
+def hits(found: list[Suggestion], truth: list[np.ndarray]) -> int:
+    """How many true dots have a suggestion with IoU 0.5 or more."""
+    shown = [one.mask for one in found if one.confidence >= 0.5]
+    wanted = [masks.encode(mask) for mask in truth]
+    return sum(any(masks.iou(mask, other) >= 0.5 for mask in shown) for other in wanted)
+
+
+class Looker:
+    """Encodes views of the drawn pictures."""
+
+    def __init__(self) -> None:
+        self.predictor = Predictor(load_checkpoint("starter"))
+        self.pictures = [dots(seed) for seed in range(2)]
+
+    def encode(self, number: int, view: View) -> Embedding:
+        identity = ImageIdentity(f"{number:064d}")
+        return self.predictor.encode(self.pictures[number][0], identity, region=view.region)
+
+    def known(self) -> Known:
+        truth = [masks.encode(mask) for mask in self.pictures[0][1]]
+        return Known((SIZE, SIZE), truth, [1] * len(truth), complete=True)
+
+
+@pytest.fixture(scope="module")
+def looker() -> Looker:
+    return Looker()
+
+
+@pytest.fixture(scope="module")
+def study(looker: Looker) -> Study:
+    learning = Study([looker.known()])
+    while learning.step(looker.predictor, looker.encode):
+        pass
+    return learning
+
+
+# distances -------------------------------------------------------------------------------
+
+
+def test_an_object_is_large_enough_from_its_side() -> None:
+    for pixels in (5.0, 12.0, 40.0, 300.0):
+        assert LARGE_ENOUGH <= pixels / side_for(pixels) < 2 * LARGE_ENOUGH
+    assert side_for(0.5) == side_for(1.0) == 64
+    assert whole_side((300, 512)) == 512
+
+
+def test_sides_are_those_that_objects_need() -> None:
+    size = (1000, 1000)
+    assert sides_for([(size, [20.0] * 30)]) == (256,)
+    assert sides_for([(size, [400.0])]) == (1024,)  # from farther than the whole nothing is seen
+    assert sides_for([(size, [20.0] * 500), (size, [100.0])]) == (1024, 256)
+    # A few tiny ones are not worth looking from so near everywhere.
+    assert sides_for([(size, [20.0] * 95 + [6.0] * 5)]) == (256,)
+    assert sides_for([]) == ()
+
+
+@pytest.mark.parametrize("size", [(520, 696), (256, 256), (2000, 90), (37, 51)])
+def test_views_cover_the_image_and_overlap(size: tuple[int, int]) -> None:
+    found = views(size, (512, 128))
+    for side in {view.side for view in found}:
+        seen = np.zeros(size, np.int64)
+        own = [view for view in found if view.side == side]
+        for view in own:
+            x0, y0, x1, y1 = view.box
+            seen[y0:y1, x0:x1] += 1
+        assert seen.min() >= 1
+        starts = sorted({view.box[0] for view in own})
+        assert all(b - a <= side * (1 - OVERLAP) + 1 for a, b in pairwise(starts))
+    assert [view.side for view in found] == sorted((v.side for v in found), reverse=True)
+
+
+def test_views_of_small_and_of_huge_images() -> None:
+    (only,) = views((60, 60), (512, 256))
+    assert only.region is None
+    assert only.side == 256
+    assert not any(only.open_sides)
+    many = views((20_000, 20_000), (4096, 128))
+    assert {view.side for view in many} == {4096}
+    assert len(many) <= MOST_VIEWS
+    larger = views((20_000, 20_000), (128,))  # the only side there is
+    assert 100 < len(larger) <= MOST_VIEWS
+    assert {view.side for view in larger} == {128}
+
+
+def test_what_touches_an_open_side_is_cut_off() -> None:
+    logits = torch.full((3, 32, 32), -1.0)
+    logits[0, 4:8, 0:4] = logits[1, 10:16, 10:16] = logits[2, 12:16, 4:8] = 1.0
+    found = Candidates(logits, torch.zeros(3), torch.zeros(3, 4), np.zeros((3, 2)))
+    features = torch.zeros(1, 4, 8, 8)
+    embedding = Embedding(None, features, (50, 100), None, (64, 128))  # type: ignore[arg-type]
+    assert cut_off(found, embedding, (True, False, False, False)).tolist() == [True, False, False]
+    assert cut_off(found, embedding, (False, True, True, False)).tolist() == [False] * 3
+    # The image is twice as wide as high: it ends in the middle of the square.
+    assert cut_off(found, embedding, (False, False, False, True)).tolist() == [False, True, True]
+
+
+def test_of_overlapping_suggestions_the_best_stays() -> None:
+    def one(x0: int, x1: int, confidence: float) -> Suggestion:
+        mask = np.zeros((40, 60), bool)
+        mask[10:20, x0:x1] = True
+        return Suggestion(masks.encode(mask), (x0, 10), confidence, 1)
+
+    best, near, apart, inside = one(5, 20, 0.9), one(6, 22, 0.8), one(40, 50, 0.4), one(8, 12, 0.7)
+    assert best_of([near, inside, apart, best], SuggestOptions()) == [best, apart]
+
+
+# with the model --------------------------------------------------------------------------
+
+
+@needs_starter
+def test_small_objects_are_found_from_near(looker: Looker, study: Study) -> None:
+    assert list(study.knowledge) == [128]
+    assert study.done == study.steps
+    picture, truth = looker.pictures[1]
+    found = search(
+        looker.predictor, lambda view: looker.encode(1, view), study.knowledge, (SIZE, SIZE)
+    )
+    assert hits(found, truth) >= 0.7 * len(truth)
+    shown = [one for one in found if one.confidence >= 0.5]
+    assert len(shown) <= 1.3 * len(truth)
+    assert all((one.mask.height, one.mask.width) == picture.shape[:2] for one in found)
+    assert [one.confidence for one in found] == sorted((o.confidence for o in found), reverse=True)
+    for one in shown:
+        x, y = one.point
+        assert 0 <= x < SIZE
+        assert 0 <= y < SIZE
+
+
+@needs_starter
+def test_nothing_is_suggested_where_objects_are(looker: Looker, study: Study) -> None:
+    truth = looker.pictures[1][1]
+    taken: list[Rle] = [masks.encode(mask) for mask in truth]
+    found = search(
+        looker.predictor,
+        lambda view: looker.encode(1, view),
+        study.knowledge,
+        (SIZE, SIZE),
+        taken=taken,
+    )
+    assert hits(found, truth) == 0
+
+
+@needs_starter
+def test_a_search_stops_between_clicks_and_goes_on(looker: Looker, study: Study) -> None:
+    looking = Search(study.knowledge, (SIZE, SIZE))
+    with pytest.raises(Cancelled):
+        looking.step(looker.predictor, lambda view: looker.encode(1, view), lambda: True)
+    assert looking.done == 0 < looking.steps
+    assert looking.step(looker.predictor, lambda view: looker.encode(1, view))
+    assert looking.done == 1
+
+
+@needs_starter
+def test_a_view_tells_of_its_part_only(looker: Looker, study: Study) -> None:
+    view = views((SIZE, SIZE), (128,))[4]
+    assert all(view.open_sides)
+    embedding = view.own(looker.encode(1, view))
+    assert embedding.image_size == (128, 128)
+    assert embedding.region is None
+    seen = look_for(looker.predictor, embedding, study.knowledge[128], open_sides=view.open_sides)
+    assert (seen.unexplained >= 0).all()
+    assert (seen.unexplained < 128).all()
+    for one in seen.suggestions:
+        x, y, width, _height = masks.bbox(one.mask)
+        assert y > 0
+        assert x + width < 128
