@@ -42,7 +42,8 @@ NEIGHBOURS = 7
 # Nothing colder is clicked on to learn from.
 WARM = 0.3
 # Clicks lie this much of a small accepted object's width apart: nearer ones give the same mask.
-SPACING = 0.4
+# On large objects it matters more where the click is, and a few more cost little.
+SPACING, MOST_SPACING = 0.4, 0.06
 # A mask this many times larger than the largest accepted object, or smaller than the smallest, is
 # none: the judge has seen no such mask and cannot know.
 ODD_SIZE = 2.5
@@ -181,7 +182,7 @@ class Learner:
     def _spacing(self) -> float:
         """How far apart clicks have to lie, as a share of the encoder's square."""
         small = float(np.sqrt(np.quantile(self._areas, 0.2)))
-        return SPACING * small / self._predictor.mask_size
+        return min(MOST_SPACING, SPACING * small / self._predictor.mask_size)
 
     def _warm(self, image: Accepted, heat: NDArray[np.float32], most: int) -> Array:
         """Points [n, 2] where suggesting would click on a fully labelled image.

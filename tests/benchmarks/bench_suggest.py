@@ -8,7 +8,8 @@ the test images with the version that the gate let through (else the base), as S
 in the window. A suggestion is right where it has IoU 0.5 or more with a true object that no better
 one took. One JSON line per domain and seed, then one per domain with mean and spread (standard
 deviation) over the seeds; ``confidence`` is where the slider stands at first. ``--keep FOLDER``
-keeps the adapted versions there and takes them from there the next time.
+keeps the adapted versions there and takes them from there the next time; ``--refused`` uses those
+too that the gate did not let through.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def adapted(work: DomainProject, args: argparse.Namespace, keep: Path | None) ->
     if told_in is not None and told_in.is_file():
         told = json.loads(told_in.read_text("utf-8"))
         kept = keep / "version" if keep is not None else Path()
-        return (AdapterFolder.read(kept) if told["promoted"] else None), told
+        usable = told["promoted"] or args.refused
+        return (AdapterFolder.read(kept) if usable else None), told
     data = collect(work.project, seed=0)
     epochs = max(1, round(args.steps / -(-len(data.train) // BATCH)))
     options = AdaptOptions(
@@ -77,7 +79,8 @@ def adapted(work: DomainProject, args: argparse.Namespace, keep: Path | None) ->
     if keep is not None and told_in is not None:
         shutil.copytree(result.path, keep / "version")
         told_in.write_text(json.dumps(told), "utf-8")
-    return (AdapterFolder.read(result.path) if result.promoted else None), told
+    usable = result.promoted or args.refused
+    return (AdapterFolder.read(result.path) if usable else None), told
 
 
 def study_of(
@@ -180,6 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=10, help="labelled images")
     parser.add_argument("--test", type=int, default=20, help="test images")
     parser.add_argument("--steps", type=int, default=25, help="of the adaptation")
+    parser.add_argument("--refused", action="store_true", help="whatever the gate says")
     parser.add_argument("--base", action="store_true", help="without adapting")
     parser.add_argument("--model", default="starter")
     parser.add_argument("--seeds", type=int, default=3, help="draws of the labelled images")

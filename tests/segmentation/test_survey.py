@@ -24,9 +24,17 @@ from infosam_studio.segmentation.close_ups import (
     views,
     whole_side,
 )
+from infosam_studio.segmentation.fits import Judge
+from infosam_studio.segmentation.places import warm_places
 from infosam_studio.segmentation.predictor import Embedding, Predictor
 from infosam_studio.segmentation.prompts import ImageIdentity
-from infosam_studio.segmentation.suggesting import Suggestion, SuggestOptions, best_of, look_for
+from infosam_studio.segmentation.suggesting import (
+    Suggestion,
+    SuggestOptions,
+    alike,
+    best_of,
+    look_for,
+)
 from infosam_studio.segmentation.survey import Known, Search, Study, search
 
 needs_starter = pytest.mark.skipif(
@@ -157,6 +165,55 @@ def test_of_overlapping_suggestions_the_best_stays() -> None:
 
     best, near, apart, inside = one(5, 20, 0.9), one(6, 22, 0.8), one(40, 50, 0.4), one(8, 12, 0.7)
     assert best_of([near, inside, apart, best], SuggestOptions()) == [best, apart]
+
+
+def test_what_is_unlike_the_sure_ones_of_its_image_is_less_sure() -> None:
+    def square(place: int, side: int, confidence: float, token: tuple[float, float]) -> Suggestion:
+        mask = np.zeros((200, 200), bool)
+        x, y = 5 + 40 * (place % 4), 5 + 40 * (place // 4)
+        mask[y : y + side, x : x + side] = True
+        known = np.array(token, np.float32)
+        return Suggestion(masks.encode(mask), (x, y), confidence, 1, known)
+
+    usual = [square(n, 10, 0.8, (1.0, 0.01 * n)) for n in range(4)]
+    same, huge, other = (
+        square(4, 11, 0.6, (1.0, 0.02)),
+        square(5, 36, 0.6, (1.0, 0.02)),
+        square(6, 10, 0.6, (0.2, 1.0)),
+    )
+    found = alike([*usual, same, huge, other], SuggestOptions())
+    sure = {one.point: one.confidence for one in found}
+    assert [sure[one.point] for one in usual] == pytest.approx([0.8] * 4, abs=0.01)
+    assert sure[same.point] == pytest.approx(0.6, abs=0.01)
+    assert sure.get(huge.point, 0.0) < 0.45
+    assert sure.get(other.point, 0.0) < 0.45
+    few = [*usual[:2], huge]  # nobody knows yet what is usual here
+    assert alike(few, SuggestOptions()) == few
+
+
+def test_places_lie_apart_and_away_from_open_sides() -> None:
+    embedding = Embedding(None, torch.zeros(1, 1, 8, 8), (80, 80), None, (64, 64))  # type: ignore[arg-type]
+    heat = np.full((8, 8), 0.9, np.float32)
+    everywhere = warm_places(embedding, heat, 0.4)
+    apart = warm_places(embedding, heat, 0.4, spacing=0.25)
+    assert 4 <= len(apart) < len(everywhere)
+    distances = np.linalg.norm(apart[:, None] - apart, axis=2) + 1e9 * np.eye(len(apart))
+    assert distances.min() >= 0.25 * 80 - 1
+    inner = warm_places(embedding, heat, 0.4, open_sides=(True, False, False, False))
+    assert inner[:, 0].min() >= OVERLAP / 2 * 80 - 1 > everywhere[:, 0].min()
+    assert not len(warm_places(embedding, heat, 0.95))
+
+
+def test_the_judge_learns_from_tokens_what_figures_do_not_say() -> None:
+    random = np.random.default_rng(0)
+    figures, tokens = random.normal(size=(300, 3)), random.normal(size=(300, 20))
+    ious = 1 / (1 + np.exp(-3 * tokens[:, 0]))
+    views_of = np.arange(300) // 30
+    blind = Judge(figures[:250], ious[:250])
+    seeing = Judge(figures[:250], ious[:250], tokens[:250], views_of[:250])
+    missed = np.abs(blind.expected_iou(figures[250:]) - ious[250:]).mean()
+    known = np.abs(seeing.expected_iou(figures[250:], tokens[250:]) - ious[250:]).mean()
+    assert known < 0.5 * missed
 
 
 # with the model --------------------------------------------------------------------------
