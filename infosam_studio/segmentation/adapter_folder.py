@@ -156,7 +156,9 @@ def _read_json(path: Path) -> object:
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return dict(load_file(str(path)))
+        # In the file tensors lie at any address; in memory of their own, aligned, products come out
+        # as they do for weights that were trained or copied here, to the bit.
+        return {key: value.clone() for key, value in load_file(str(path)).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise AdapterError(
             f"{path} is damaged or missing: copy or import the adapter again."

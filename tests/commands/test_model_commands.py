@@ -102,7 +102,7 @@ def test_predict_sees_the_channels_that_are_asked_for(
     pixels[1] = np.where(disc, 300, 100)
     pixels[1, 0, :4] = 60_000
     tifffile.imwrite(images / "a.tif", pixels, metadata={"axes": "CYX"})
-    (tmp_path / "prompts.json").write_text('{"a.tif": [{"box": [38, 22, 90, 74]}]}')
+    (tmp_path / "prompts.json").write_text('{"a.tif": [{"points": [[64, 48, 1]]}]}')
     found = {}
     for name, more in (("blind", ()), ("seen", ("--channels", "2", "--window", "0:400"))):
         arguments = ["predict", images, "--prompts", tmp_path / "prompts.json"]
