@@ -16,12 +16,19 @@ from torch import Tensor
 from infosam_studio.adaptation.adapters import Student
 
 
-class WeightAverage:
-    """Exponential average of a student's weights with ``decay`` (0: the weights themselves).
+def follow(average: list[Tensor], current: list[Tensor], decay: float, step: int) -> None:
+    """Move an average, in place, towards weights on the same device after step ``step``.
 
     Early on it forgets faster, so that the start does not linger: the decay is at most
-    (n + 1) / (n + 10) after n steps.
+    (step + 1) / (step + 10).
     """
+    decay = min(decay, (step + 1) / (step + 10))
+    with torch.no_grad():
+        torch._foreach_lerp_(average, current, 1 - decay)
+
+
+class WeightAverage:
+    """Exponential average of a student's weights with ``decay`` (0: the weights themselves)."""
 
     def __init__(self, student: Student, decay: float) -> None:
         self.student, self.decay = student, decay
@@ -31,11 +38,15 @@ class WeightAverage:
         """Take in the weights after step ``step`` (from 0)."""
         if not self.decay:
             return
-        decay = min(self.decay, (step + 1) / (step + 10))
         current = self.student.parameters()
-        with torch.no_grad():
-            for key, value in self.values.items():
-                value.lerp_(current[key].to(value.device), 1 - decay)
+        weights = [current[key].detach().to(value.device) for key, value in self.values.items()]
+        follow(list(self.values.values()), weights, self.decay, step)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """A copy of the averaged weights, as :meth:`Student.tensors` gives the student's own."""
+        if not self.decay:
+            return self.student.tensors()
+        return {key: value.clone() for key, value in self.values.items()}
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -261,11 +261,10 @@ class Loop:
         start = self.clock.spent()
         with self.average.applied():
             score = self.validator.score()
-            tensors = self.trainer.student.tensors()
         better = progress.best is None or score.iou > progress.best
         if better:
             progress.best, progress.bad = score.iou, 0
-            progress.best_tensors = tensors
+            progress.best_tensors = self.average.tensors()
             progress.best_relation = _state(self.trainer)
         else:
             progress.bad += 1
@@ -311,7 +310,7 @@ class Loop:
 
     def _fitted(self, progress: Progress, share: float) -> Fitted:
         student = self.trainer.student
-        tensors = progress.best_tensors or self.average.values or student.tensors()
+        tensors = progress.best_tensors or self.average.tensors()
         if share != 1.0:
             tensors = student.blended(tensors, share)
         relation = progress.best_relation if progress.best_tensors else _state(self.trainer)

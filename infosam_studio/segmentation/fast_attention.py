@@ -25,6 +25,8 @@ from infosam_studio.segmentation.upstream import segment_anything_modules
 
 # Scores of one piece: 4 MB in fp32.
 PIECE = 2**20
+# torch's own questions about what multiplies bf16 in hardware.
+AMX, AVX512_BF16 = "_is_amx_tile_supported", "_is_avx512_bf16_supported"
 
 
 class FastAttention(nn.Module):
@@ -79,12 +81,13 @@ def _in_pieces(q: Tensor) -> bool:
     if q.device.type != "cpu" or q.requires_grad:
         return False
     # torch's fused attention uses AMX for bf16; without it, it takes 2.5 times as long as this.
-    return q.dtype == torch.float32 or (q.dtype == torch.bfloat16 and not _has_amx())
+    return q.dtype == torch.float32 or (q.dtype == torch.bfloat16 and not _processor_has(AMX))
 
 
 @cache
-def _has_amx() -> bool:
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+def _processor_has(instructions: str) -> bool:
+    """Ask torch about the processor; a version that cannot tell says no."""
+    return bool(getattr(torch.cpu, instructions, bool)())
 
 
 def _appended(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
@@ -197,5 +200,4 @@ def best_precision(device: str | torch.device = "cpu") -> str:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if kind != "cpu":
         return "fp32"
-    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return "bf16" if any(getattr(torch.cpu, name, bool)() for name in checks) else "fp32"
+    return "bf16" if _processor_has(AMX) or _processor_has(AVX512_BF16) else "fp32"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from label_projects import MakeProject, write_images
+from label_projects import MakeProject, add, disc, write_images
 
 from infosam_studio.annotation.project import Project
 
@@ -27,3 +27,12 @@ def make_project(tmp_path: Path) -> Iterator[MakeProject]:
     yield make
     for project in opened:
         project.close()
+
+
+@pytest.fixture
+def project(make_project: MakeProject) -> Project:
+    """Two pictures with a disc each."""
+    project = make_project({"a.png": (12, 10), "b.png": (12, 10)})
+    for path in ("a.png", "b.png"):
+        add(project, path, disc(12, 10, 5, 5, 3))
+    return project

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from label_projects import MakeProject, add, contents, disc, write_images
+from label_projects import add, contents, disc, write_images
 
 from infosam_studio.annotation.project import Project
 from infosam_studio.errors import Cancelled, StudioError
@@ -22,14 +22,6 @@ from infosam_studio.interchange.target import ExportExists
 
 FORCE = ExportOptions(overwrite=True)
 MOVES = 8  # more renamings than the exports below make
-
-
-@pytest.fixture
-def project(make_project: MakeProject) -> Project:
-    project = make_project({"a.png": (12, 10), "b.png": (12, 10)})
-    for path in ("a.png", "b.png"):
-        add(project, path, disc(12, 10, 5, 5, 3))
-    return project
 
 
 needs_kill = pytest.mark.skipif(

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from label_projects import MakeProject, add, contents, disc
+from label_projects import contents
 
 from infosam_studio.annotation.project import Project
 from infosam_studio.errors import Cancelled, StudioError
@@ -15,14 +15,6 @@ from infosam_studio.interchange.registry import EXPORTERS, exporter
 from infosam_studio.interchange.target import ExportExists
 
 FORCE = ExportOptions(overwrite=True)
-
-
-@pytest.fixture
-def project(make_project: MakeProject) -> Project:
-    project = make_project({"a.png": (12, 10), "b.png": (12, 10)})
-    for path in ("a.png", "b.png"):
-        add(project, path, disc(12, 10, 5, 5, 3))
-    return project
 
 
 @pytest.mark.parametrize("format", EXPORTERS)

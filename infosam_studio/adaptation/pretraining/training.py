@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from infosam_studio.adaptation.averaging import follow
 from infosam_studio.adaptation.pretraining.evaluation import evaluate_files
 from infosam_studio.adaptation.pretraining.optimizers import make_optimizers
 from infosam_studio.adaptation.pretraining.samples import Batch, Samples, batches
@@ -182,13 +183,10 @@ class Run:
         self.recent.append((float(result.loss.detach()), result.first_iou, result.last_iou))
 
     def _update_average(self) -> None:
-        decay = min(self.settings.ema, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            current = self.sam.state_dict()
-            keys = [k for k, v in current.items() if v.is_floating_point()]
-            torch._foreach_lerp_(
-                [self.average[k] for k in keys], [current[k] for k in keys], 1 - decay
-            )
+        current = self.sam.state_dict()
+        keys = [k for k, v in current.items() if v.is_floating_point()]
+        average = [self.average[k] for k in keys]
+        follow(average, [current[k] for k in keys], self.settings.ema, self.step)
 
     def _log(self, phase: Phase) -> None:
         loss, first, last = np.mean(self.recent, axis=0)
