@@ -1,17 +1,17 @@
-"""Objects of large images are learned and tested as the app shows them: in a region around them."""
+"""Small objects are learned and tested as the app shows them: in a region around them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from infosam_studio.adaptation.samples import LabelledImage, Sample, TrainingSet
+from infosam_studio.adaptation.samples import LabelledImage, Sample, TrainingSet, in_turn
 from infosam_studio.annotation import masks
 from infosam_studio.annotation.regions import Region, covers, region_around
 
 
 def with_regions(data: TrainingSet, input_size: int) -> TrainingSet:
-    """The same objects, small ones of large images in the region that window and `predict` take.
+    """The same objects, small ones in the region that the window takes when zoomed in on them.
 
     ``input_size`` is the side of the encoder's input in pixels. A region counts as an image of
     its own for encoding (`Sample.frame_id`), never for the split or the gate (`Sample.image_id`).
@@ -33,6 +33,30 @@ def with_regions(data: TrainingSet, input_size: int) -> TrainingSet:
     train, validation = _each(data.train, seen), _each(data.validation, seen)
     images = {**data.images, **{frame.id: frame for frame in frames.values()}}
     return replace(data, images=images, train=train, validation=validation)
+
+
+def with_fewer_regions(data: TrainingSet, most: int) -> TrainingSet:
+    """Train on the objects of at most ``most`` regions, taken from all images in turn.
+
+    Each region is an encode, and a training of seconds visits few of the objects anyway.
+    """
+    kept: set[int] = set()
+    regions: set[int] = set()
+    for sample in in_turn(data.train):
+        if sample.region_id is not None:
+            if len(regions) >= most and sample.region_id not in regions:
+                continue
+            regions.add(sample.region_id)
+        kept.add(sample.object_id)
+    left_out = len(data.train) - len(kept)
+    if not left_out:
+        return data
+    note = f"{left_out} small objects take no part in this training: looking at each takes time."
+    return replace(
+        data,
+        train=tuple(sample for sample in data.train if sample.object_id in kept),
+        skipped=(*data.skipped, note),
+    )
 
 
 def count_images(samples: Iterable[Sample]) -> int:

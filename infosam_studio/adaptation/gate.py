@@ -108,12 +108,12 @@ def decide(
     if not pairs:
         reason = "There was no object to test on, so the new version stays unused."
         return Decision(False, False, reason, "noc85", 0.0, None, 0, 0, untouched_used)
-    figure, gains = _gains(pairs)
     images = np.array([old.image_id for old, _ in pairs])
     count = len(np.unique(images))
+    enough = len(pairs) >= PROVEN_OBJECTS and count >= PROVEN_IMAGES and not held_out
+    figure, gains = _gains(pairs, untie=not enough)
     interval = clustered_interval(gains, images, seed=seed) if count > 1 else None
     difference = float(gains.mean())
-    enough = len(pairs) >= PROVEN_OBJECTS and count >= PROVEN_IMAGES and not held_out
     safe = interval is not None and interval[0] >= 0
     promoted = difference > 0 and (safe or not enough)
     told = interval if count >= PROVEN_IMAGES else None  # of two images it says nothing
@@ -139,13 +139,19 @@ def _pairs(
 
 
 def _gains(
-    pairs: Sequence[tuple[ObjectScore, ObjectScore]],
+    pairs: Sequence[tuple[ObjectScore, ObjectScore]], *, untie: bool
 ) -> tuple[str, NDArray[np.float64]]:
-    """Gain per object: clicks saved, or IoU gained where NoC is saturated at the cap."""
+    """Gain per object: clicks saved, or IoU gained where NoC is saturated at the cap.
+
+    With ``untie`` IoU also decides where as many clicks were saved as lost: of two objects,
+    whole clicks cannot tell a version apart that makes every first mask better.
+    """
     clicks = np.array([[s.clicks_to(TARGET_IOU) for s in pair] for pair in pairs], dtype=float)
     caps = np.array([len(old.ious) + 1 for old, _ in pairs])
-    if float((clicks == caps[:, None]).all(axis=1).mean()) < SATURATED_SHARE:
-        return "noc85", clicks[:, 0] - clicks[:, 1]
+    saved = clicks[:, 0] - clicks[:, 1]
+    saturated = float((clicks == caps[:, None]).all(axis=1).mean()) >= SATURATED_SHARE
+    if not saturated and not (untie and saved.sum() == 0):
+        return "noc85", saved
     early = [[float(np.mean(s.ious[:EARLY_CLICKS])) for s in pair] for pair in pairs]
     ious = np.array(early)
     return "iou", ious[:, 1] - ious[:, 0]

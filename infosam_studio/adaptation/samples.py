@@ -284,11 +284,11 @@ def evaluation_objects(
         else:
             chosen = trusted + [s for s in large if not s.trusted]
     if limit is not None and len(chosen) > limit:
-        chosen = _in_turn(chosen)[:limit]
+        chosen = in_turn(chosen)[:limit]
     return chosen, too_small, untouched
 
 
-def _in_turn(samples: Sequence[Sample]) -> list[Sample]:
+def in_turn(samples: Sequence[Sample]) -> list[Sample]:
     """First objects of every image, then the second ones; trusted ones before the others."""
     by_image: dict[int, int] = {}
     ranked = []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from infosam_studio.segmentation.adapter_folder import AdapterFolder
     from infosam_studio.segmentation.predictor import Predictor
-    from infosam_studio.segmentation.prompts import Prompt, Region
+    from infosam_studio.segmentation.prompts import ImageIdentity, Prompt, Region
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -39,7 +39,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
         "--region",
         choices=("whole", "auto"),
         default="whole",
-        help="auto: look closer at small objects of large images",
+        help="auto: look closer at small objects",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     add_view_options(parser)
@@ -189,36 +189,63 @@ def _image(
     image = read_image(path, settings)
     identity = ImageIdentity(content_hash(path), 0, settings.key())
     single = folder is not None and folder.manifest.recipe == "paper"
-    answers = []
-    for prompt in prompts:
-        region = None
-        if args.region == "auto":
-            region = close_region(
-                prompt, image.shape[:2], int(predictor.sam.image_encoder.img_size)
-            )
+    return [
+        _answer(predictor, image, identity, prompt, single=single, close=args.region == "auto")
+        for prompt in prompts
+    ]
+
+
+def _answer(
+    predictor: Predictor,
+    image: NDArray[np.uint8],
+    identity: ImageIdentity,
+    prompt: Prompt,
+    *,
+    single: bool,
+    close: bool,
+) -> Predicted:
+    """The best mask of one prompt; with ``close`` looked at as the window would."""
+    from infosam_studio.annotation.masks import bbox, encode
+    from infosam_studio.annotation.regions import covers, look_again
+
+    size = (image.shape[1], image.shape[0], int(predictor.sam.image_encoder.img_size))
+    told = _extent(prompt)
+    region = close_region(prompt, image.shape[:2], size[2]) if close else None
+    # One click can mean several things; from two on, or with a box, there is one answer.
+    several = not single and prompt.box is None and len(prompt.points) == 1
+    looks = 0
+    while True:
         embedding = predictor.encode(image, identity, region=region)
-        # One click can mean several things; from two on, or with a box, there is one answer.
-        several = not single and prompt.box is None and len(prompt.points) == 1
         prediction = predictor.predict(embedding, prompt, multimask=several, candidates="best")
         best = prediction.best
-        answers.append((prediction.mask(best), float(prediction.scores[best])))
-    return answers
+        answer = prediction.mask(best), float(prediction.scores[best])
+        x, y, width, height = bbox(encode(answer[0]))
+        if not close or not width:
+            return answer
+        better = look_again(region, (x, y, x + width, y + height), *size, looks=looks)
+        if better == region or not (better is None or covers(better, told)):
+            return answer
+        region, looks = better, looks + 1
 
 
-def close_region(prompt: Prompt, image_size: tuple[int, ...], encoder_size: int) -> Region | None:
-    """The part of a large image to look at for this prompt, None for the whole image."""
+def _extent(prompt: Prompt) -> tuple[float, float, float, float]:
+    """The box around the clicks and the box of a prompt, in image pixels."""
     import numpy as np
 
-    from infosam_studio.annotation.regions import region_around
-
-    height, width = image_size[0], image_size[1]
     corners = [prompt.points] if len(prompt.points) else []
     if prompt.box is not None:
         corners.append(prompt.box.reshape(2, 2))
     spread = np.concatenate(corners)
     low, high = spread.min(axis=0), spread.max(axis=0)
-    around = float(low[0]), float(low[1]), float(high[0]), float(high[1])
-    return region_around(around, width, height, encoder_size)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def close_region(prompt: Prompt, image_size: tuple[int, ...], encoder_size: int) -> Region | None:
+    """The part of the image to look at first for this prompt, None for the whole image."""
+    from infosam_studio.annotation.regions import region_around, region_of_clicks
+
+    choose = region_of_clicks if prompt.box is None else region_around
+    return choose(_extent(prompt), image_size[1], image_size[0], encoder_size)
 
 
 def _write(

@@ -100,7 +100,7 @@ class Commands(QObject):
             self._bench.toast.tell(adapting.needs())
 
     def do_whole_image(self, checked: bool) -> None:
-        self._bench.whole_image = checked
+        self._bench.drafting.looking.closely = not checked
         self._bench.look_closer()
 
     def do_cancel_adapt(self, _checked: bool) -> None:

@@ -71,6 +71,8 @@ class Draft:
 
     ``base`` is the mask it starts from, ``object_id`` the accepted object it came from (None: a
     new one), ``class_id`` its class once another object is worked on (0: the chosen class).
+    ``region`` is what the model looks at (None: the whole image), ``looks`` how often it was
+    chosen anew, ``asked_again`` the step whose answer from there is still to come (0: none).
     """
 
     image_id: int
@@ -81,6 +83,8 @@ class Draft:
     seconds: float = 0.0
     hand_corrected: bool = False
     region: tuple[int, int, int, int] | None = None
+    looks: int = 0
+    asked_again: int = 0
     class_id: int = 0
 
     @property
@@ -109,8 +113,9 @@ class Draft:
         return next((step.crop for step in self.steps if not step.by_hand), None)
 
     def waiting(self) -> bool:
-        """Whether the newest prompt is still unanswered."""
-        return self.current is not None and self.current.crop is None
+        """Whether the newest prompt is still unanswered, or a better answer is on its way."""
+        step = self.current
+        return step is not None and (step.crop is None or step.serial == self.asked_again)
 
     def _next(self, name: str) -> Step:
         last = self.current
@@ -171,6 +176,8 @@ class Draft:
         for step in itertools.chain(self.steps, self.undone):
             if step.serial == serial:
                 step.candidates, step.chosen = candidates, best
+                if serial == self.asked_again:
+                    self.asked_again = 0
                 return True
         return False
 

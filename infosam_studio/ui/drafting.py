@@ -8,14 +8,14 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from infosam_studio.errors import StudioError
 from infosam_studio.ui import crops
-from infosam_studio.ui.asking import ask_for, lies_inside
+from infosam_studio.ui.asking import Looking, ask_for
 from infosam_studio.ui.batch import Batch
 from infosam_studio.ui.crops import Crop
 from infosam_studio.ui.document import Document
 from infosam_studio.ui.draft import Draft
 from infosam_studio.ui.draft_commit import commit
 from infosam_studio.ui.draft_holder import DraftHolder
-from infosam_studio.ui.inference_messages import Answer, Region
+from infosam_studio.ui.inference_messages import Answer
 from infosam_studio.ui.workers_inference import Inference
 
 
@@ -37,7 +37,7 @@ class Drafting(DraftHolder):
         self._inference = inference
         self._adapter: str | None = None
         self._just_begun = False
-        self.region: Region | None = None
+        self.looking = Looking()
         document.current_changed.connect(self._image_changed)
         document.objects_changed.connect(self._objects_changed)
         document.class_chosen.connect(self._class_chosen)
@@ -131,10 +131,9 @@ class Drafting(DraftHolder):
         draft = batch.active
         assert draft is not None
         step = batch.stepped(draft)
-        if len(draft.steps) == 1:
-            draft.region = self.region
-        if draft.region is not None and not lies_inside(draft, step):
-            draft.region = None
+        image = self._document.image(draft.image_id)
+        if image is not None:
+            self.looking.choose(draft, step, image)
         self._inference.submit(ask_for(draft, step))
         self._changed()
 
@@ -156,10 +155,13 @@ class Drafting(DraftHolder):
     def _take_answer(self, answer: Answer) -> None:
         batch = self._batches.get(answer.image_id)
         draft = batch.find(answer.serial) if batch is not None else None
-        if draft is None or not draft.answer(answer.serial, answer.candidates, answer.best):
+        if draft is None or self.looking.outdated(draft, answer):
+            return
+        if not draft.answer(answer.serial, answer.candidates, answer.best):
             return
         self._adapter = answer.adapter
         step = draft.current
+        self._look_again(draft, answer)
         if step is not None and step.serial == answer.serial and step.unchanged:
             self.refused.emit("Nothing fitting to change there: Tab shows other masks, P paints.")
         if answer.image_id == self._document.current_id:
@@ -167,6 +169,14 @@ class Drafting(DraftHolder):
             self.answered.emit(answer)
             if self._accept_wanted and not (batch is not None and batch.waiting()):
                 self.accept()
+
+    def _look_again(self, draft: Draft, answer: Answer) -> None:
+        """Ask once more where another part of the image would show the object better."""
+        step, image = draft.current, self._document.image(draft.image_id)
+        if step is None or step.serial != answer.serial or image is None:
+            return
+        if self.looking.again(draft, step, image):
+            self._inference.submit(ask_for(draft, step))
 
     # several objects ---------------------------------------------------------------------
 
@@ -328,7 +338,7 @@ class Drafting(DraftHolder):
     def _image_changed(self) -> None:
         self.clock.take()
         self._accept_wanted = False
-        self.region = None
+        self.looking.region = None
         self._show_class(self.draft)
         self._ask_missing()
         self.changed.emit()

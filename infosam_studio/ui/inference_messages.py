@@ -128,7 +128,10 @@ Command = LoadModel | UseAdapter | SetCurrent | Ask | Hover | SetRegion | Compar
 
 @dataclass(frozen=True)
 class Answer:
-    """Masks for one `Ask`; ``best`` is the candidate to show first, of best predicted IoU."""
+    """Masks for one `Ask`; ``best`` is the candidate to show first, of best predicted IoU.
+
+    ``region`` is what was looked at.
+    """
 
     serial: int
     image_id: int
@@ -136,6 +139,7 @@ class Answer:
     best: int
     milliseconds: float
     adapter: str | None
+    region: Region | None = None
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,6 @@ class Workbench(QObject):
         self._look_timer = QTimer(self)
         self._look_timer.setSingleShot(True)
         self._look_timer.setInterval(LOOK_AFTER_MS)
-        self.whole_image = False
         self._opened = (0, "")
         self._encoded_later: SetCurrent | None = None
         self.thumbnails = Thumbnails(self)
@@ -127,7 +126,6 @@ class Workbench(QObject):
         self.loop = Loop(self, actions, window)
         self._connect()
         self.model_phase = "loading"
-        self.input_size = 0
         self.ready_image: int | None = None
         self.inference.submit(LoadModel(self.model, self.adapting.folder_of(self.adapting.in_use)))
 
@@ -294,24 +292,26 @@ class Workbench(QObject):
         if state.phase == "failed":
             return
         if state.phase == "ready":
-            self.input_size = state.input_size
+            self.drafting.looking.begin(state.input_size)
             self.drafting.ask_again()
             self.look_closer()
             self.model_ready.emit(state)
 
     @Slot()
     def look_closer(self) -> None:
-        """Choose the part of a large image that the model looks at from what is in view."""
+        """Choose the part of the image that the model looks at from what is in view."""
         image_id = self.document.current_id
-        if image_id is None or not self.input_size or not self.view.image_size[0]:
+        looking = self.drafting.looking
+        input_size = looking.input_size
+        if image_id is None or not input_size or not self.view.image_size[0]:
             return
         seen = self.view.visible_rect()
         edges = (seen.left(), seen.top(), seen.right(), seen.bottom())
         region = None
-        if not self.whole_image:
-            region = choose_region(edges, *self.view.image_size, self.input_size)
-        if region != self.drafting.region:
-            self.drafting.region = region
+        if looking.closely:
+            region = choose_region(edges, *self.view.image_size, input_size)
+        if region != looking.region:
+            looking.region = region
             self.status.show_region(region)
             self.inference.submit(SetRegion(image_id, region))
 
@@ -319,6 +319,8 @@ class Workbench(QObject):
     def _encode_state(self, state: EncodeState) -> None:
         if state.current and state.image_id == self.document.current_id:
             self.status.show_encoding(state)
+            if state.phase == "ready":
+                self.drafting.looking.timed(state.seconds)
             if state.region is not None:
                 return
             if state.phase == "ready":

@@ -317,7 +317,7 @@ class InferenceWorker(SideWork, QObject):
         milliseconds = (time.perf_counter() - started) * 1000
         adapter = self._predictor.adapter_name if self._predictor else None
         self.answered.emit(
-            Answer(ask.serial, ask.image_id, candidates, best, milliseconds, adapter)
+            Answer(ask.serial, ask.image_id, candidates, best, milliseconds, adapter, ask.region)
         )
 
     def _answer_hover(self, hover: Hover) -> None:

@@ -56,7 +56,7 @@ def test_split_and_images_stay_what_they_were(data: TrainingSet) -> None:
 
 
 def test_models_that_see_the_whole_image_anyway_change_nothing(data: TrainingSet) -> None:
-    assert with_regions(data, 128) == data
+    assert with_regions(data, 1024) == data
 
 
 def test_evaluation_is_that_of_the_region(data: TrainingSet) -> None:

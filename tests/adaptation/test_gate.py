@@ -88,6 +88,30 @@ def test_loss_and_tie_are_refused() -> None:
     assert not decide([], []).promoted
 
 
+def test_tie_in_clicks_on_few_objects_is_broken_by_early_iou() -> None:
+    def two(first: float) -> list[ObjectScore]:
+        return [
+            ObjectScore(number, number, 1, (first, 0.5, 0.9, *[0.9] * 5), None)
+            for number in range(2)
+        ]
+
+    better = decide(two(0.3), two(0.45))
+    assert better.promoted
+    assert not better.proven
+    assert better.figure == "iou"
+    assert better.difference == pytest.approx(0.03)
+    assert "IoU over the first 5 clicks" in better.reason
+    assert not decide(two(0.45), two(0.3)).promoted
+
+    # Twelve objects are enough for clicks to tell: there a tie stays a tie.
+    def many(first: float) -> list[ObjectScore]:
+        row = (first, 0.5, 0.9, *[0.9] * 5)
+        return [ObjectScore(number, number // 3, 1, row, None) for number in range(12)]
+
+    assert decide(many(0.3), many(0.45)).figure == "noc85"
+    assert not decide(many(0.3), many(0.45)).promoted
+
+
 def test_saturated_noc_falls_back_to_early_iou() -> None:
     before, after = scores([0.2] * 10, step=0.01), scores([0.3] * 10, step=0.01)
     decision = decide(before, after)

@@ -32,8 +32,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from infosam_studio.adaptation.adapt import MOST_ENCODES, MOST_REGIONS
 from infosam_studio.adaptation.adapters import Student, make_student
 from infosam_studio.adaptation.budget import Clock
+from infosam_studio.adaptation.close_up import with_fewer_regions, with_regions
 from infosam_studio.adaptation.encoders import split_encoder
 from infosam_studio.adaptation.evaluation import evaluate_objects
 from infosam_studio.adaptation.features import FeatureStore
@@ -47,6 +49,7 @@ from infosam_studio.adaptation.sampler import Sampler
 from infosam_studio.adaptation.samples import (
     LabelledImage,
     Sample,
+    TrainingSet,
     evaluation_objects,
     hold_out,
 )
@@ -75,16 +78,20 @@ BACKGROUND_DISTANCE = 20
 
 @dataclass(frozen=True)
 class Domain:
-    """A domain's images and objects by part."""
+    """A domain's images, regions and objects by part; ``whole`` are the test objects unzoomed."""
 
     name: str
     images: Mapping[int, LabelledImage]
     train: tuple[Sample, ...]
     test: tuple[Sample, ...]
+    whole: tuple[Sample, ...]
 
 
-def load_domain(data: Path, name: str) -> Domain:
-    """Read a domain folder: images, index maps and META.json."""
+def load_domain(data: Path, name: str, input_size: int) -> Domain:
+    """Read a domain folder: images, index maps and META.json.
+
+    Small objects stand in the regions in which a model of ``input_size`` pixels gets them.
+    """
     meta = json.loads((data / name / "META.json").read_text("utf-8"))
     images: dict[int, LabelledImage] = {}
     parts: dict[str, list[Sample]] = {"train": [], "test": []}
@@ -101,7 +108,9 @@ def load_domain(data: Path, name: str) -> Domain:
             area = int(mask.sum())
             sample = Sample(key, number, 1, masks.encode(mask), True, area)
             parts[item["split"]].append(sample)
-    return Domain(name, images, tuple(parts["train"]), tuple(parts["test"]))
+    whole = TrainingSet(images, tuple(parts["train"]), tuple(parts["test"]), None, ())
+    seen = with_regions(whole, input_size)
+    return Domain(name, seen.images, seen.train, seen.validation, whole.validation)
 
 
 def few_images(domain: Domain, count: int, seed: int, most: int) -> list[Sample]:
@@ -157,12 +166,15 @@ def train(
         seed=plan.seed,
     )
     learnt, held = divided(samples)
+    learnt = list(with_fewer_regions(as_set(domain, learnt), MOST_REGIONS[plan.speed]).train)
     losses: list[Mapping[str, float]] = []
 
     def note(event: Event) -> None:
         if event.data.get("stage") == "train":
             losses.append(event.data["losses"])
 
+    frames = len({sample.frame_id for sample in learnt})
+    plan = replace(plan, views=plan.views[: max(1, MOST_ENCODES // frames)])
     try:
         trainer = make_trainer(predictor, student, domain, plan)
         chosen, _, _ = evaluation_objects(held, MOST_CHOOSING)
@@ -187,6 +199,11 @@ def train(
         "steps": fitted.steps,
     }
     return in_memory(predictor, student, fitted.tensors), cost
+
+
+def as_set(domain: Domain, train: Sequence[Sample]) -> TrainingSet:
+    """These samples as the app has them."""
+    return TrainingSet(domain.images, tuple(train), (), None, ())
 
 
 def make_trainer(
@@ -241,10 +258,10 @@ test_scores.__test__ = False  # type: ignore[attr-defined]
 def promptability(predictor: Predictor, domain: Domain, clicks: int = 40) -> float:
     """Share of background clicks that return a training-class object (IoU at least 0.5)."""
     rng = np.random.default_rng(5)
-    images = sorted({sample.image_id for sample in domain.test})
+    images = sorted({sample.image_id for sample in domain.whole})
     hits = asked = 0
     for image_id in images:
-        own = [masks.decode(s.mask) for s in domain.test if s.image_id == image_id]
+        own = [masks.decode(s.mask) for s in domain.whole if s.image_id == image_id]
         spots = _background(np.any(own, axis=0), int(predictor.sam.image_encoder.img_size))
         if len(spots) == 0:
             continue
@@ -362,7 +379,8 @@ def run(args: argparse.Namespace) -> int:
     waiting = [cell for cell in cells(args) if cell.key() not in done]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     needed = (*DEVELOPMENT, *REPORT) if args.forgetting else args.domains
-    domains = {name: load_domain(args.data, name) for name in needed}
+    size = int(predictor.sam.image_encoder.img_size)
+    domains = {name: load_domain(args.data, name, size) for name in needed}
     start = time.monotonic()
     for number, cell in enumerate(waiting):
         if time.monotonic() - start > 60 * args.minutes:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infosam_studio.annotation.regions import Region, choose_region, region_around
+from infosam_studio.annotation.regions import Region, choose_region, region_of_clicks
 from infosam_studio.segmentation.checkpoints import load_checkpoint
 from infosam_studio.segmentation.clicks import next_click
 from infosam_studio.segmentation.predictor import ImageIdentity, Predictor, Prompt
@@ -112,7 +112,7 @@ def regions(
     seen = (middle[0] - reach, middle[1] - reach, middle[0] + reach, middle[1] + reach)
     return {
         "whole": None,
-        "auto": region_around((x, y, x, y), width, height, input_size),
+        "auto": region_of_clicks((x, y, x, y), width, height, input_size),
         "zoomed": choose_region(seen, width, height, input_size),
     }
 

@@ -41,7 +41,6 @@ from tests.benchmarks.domain_project import (
     Item,
     append_line,
     chosen,
-    click_through,
     read_lines,
 )
 
@@ -138,8 +137,9 @@ class Cell:
         for item in test:
             own = by_path[item.record.path]
             truth = chosen(item.truth(), self.args.test_objects, 5 + item.record.id)
-            embedding = work.embedding(self.predictor, own.record)
-            replays = click_through(self.predictor, embedding, truth, clicks=CLICKS, good=GOOD)
+            replays = work.click_through(
+                self.predictor, own.record, truth, clicks=CLICKS, good=GOOD
+            )
             rows += [[item.record.id, noc(replay.ious, GOOD)] for replay in replays]
         work.close()
         return rows

@@ -12,6 +12,7 @@ gate promotes it, exactly as pressing Adapt model does. Without the loop the bas
 One cell is (domain, with or without, seed); each finished cell is one JSON line, and cells
 already in the file are skipped, so it can be stopped and gone on with. The seed draws the
 objects of an image where it has more than ``--objects-per-image``, and seeds the training.
+Both arms zoom in on small objects, as a person would.
 """
 
 from __future__ import annotations
@@ -43,7 +44,6 @@ from tests.benchmarks.domain_project import (
     Item,
     append_line,
     chosen,
-    click_through,
     read_lines,
 )
 
@@ -88,9 +88,13 @@ class Campaign:
     def _label(self, item: Item) -> None:
         started = time.process_time()
         truth = chosen(item.truth(), self.args.objects_per_image, self.seed + item.record.id)
-        embedding = self.work.embedding(self.predictor, item.record)
-        replays = click_through(
-            self.predictor, embedding, truth, clicks=CLICKS, good=GOOD, single_mask=self.single
+        replays = self.work.click_through(
+            self.predictor,
+            item.record,
+            truth,
+            clicks=CLICKS,
+            good=GOOD,
+            single_mask=self.single,
         )
         self.work.label_replayed(item, truth, replays, GOOD)
         for replay in replays:

@@ -15,6 +15,7 @@ from PIL import Image
 from infosam_studio.annotation import masks
 from infosam_studio.annotation.model import ImageRecord, ObjectRecord, Prompts
 from infosam_studio.annotation.project import Project
+from infosam_studio.annotation.regions import Region, region_around
 from infosam_studio.segmentation.clicks import Replay, replay_many
 from infosam_studio.segmentation.predictor import Embedding, Predictor
 from infosam_studio.segmentation.prompts import ImageIdentity
@@ -54,13 +55,50 @@ class DomainProject:
         }
         self.class_id = self.project.add_class("object").id
 
-    def embedding(self, predictor: Predictor, record: ImageRecord) -> Embedding:
+    def embedding(
+        self, predictor: Predictor, record: ImageRecord, region: Region | None = None
+    ) -> Embedding:
         """The image's embedding with the version in place, from the cache where it is there."""
         identity = ImageIdentity(record.sha256, record.page, record.view)
-        found = predictor.cached(identity)
+        found = predictor.cached(identity, region, (record.height, record.width))
         if found is not None:
             return found
-        return predictor.encode(self.project.read_view(record), identity)
+        return predictor.encode(self.project.read_view(record), identity, region=region)
+
+    def click_through(
+        self,
+        predictor: Predictor,
+        record: ImageRecord,
+        truth: Sequence[Mask],
+        *,
+        clicks: int,
+        good: float,
+        single_mask: bool = False,
+    ) -> list[Replay]:
+        """The protocol's clicks on each object until it is good, at most ``clicks``.
+
+        Small objects are looked at closely, as by somebody who zooms in on them.
+        """
+        size = int(predictor.sam.image_encoder.img_size)
+        found: dict[int, Replay] = {}
+        regions: dict[Region | None, list[int]] = {}
+        for place, mask in enumerate(truth):
+            x, y, width, height = masks.bbox(masks.encode(mask))
+            box = (x, y, x + width, y + height)
+            region = region_around(box, record.width, record.height, size)
+            regions.setdefault(region, []).append(place)
+        for region, places in regions.items():
+            replays = replay_many(
+                predictor,
+                self.embedding(predictor, record, region),
+                [truth[place] for place in places],
+                clicks=clicks,
+                multimask_first=not single_mask,
+                box=False,
+                stop_at=good,
+            )
+            found |= dict(zip(places, replays, strict=True))
+        return [found[place] for place in range(len(truth))]
 
     def label_truth(self, item: Item, most: int | None = None, seed: int = 0) -> int:
         """Label an image with its true masks (a person who corrected them all); how many."""
@@ -107,27 +145,6 @@ def chosen(truth: Sequence[Mask], most: int | None, seed: int) -> list[Mask]:
         return list(truth)
     places = np.random.default_rng(seed).permutation(len(truth))[:most]
     return [truth[place] for place in sorted(places)]
-
-
-def click_through(
-    predictor: Predictor,
-    embedding: Embedding,
-    truth: Sequence[Mask],
-    *,
-    clicks: int,
-    good: float,
-    single_mask: bool = False,
-) -> list[Replay]:
-    """The protocol's clicks on each object until it is good, at most ``clicks``."""
-    return replay_many(
-        predictor,
-        embedding,
-        truth,
-        clicks=clicks,
-        multimask_first=not single_mask,
-        box=False,
-        stop_at=good,
-    )
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

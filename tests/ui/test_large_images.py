@@ -141,7 +141,7 @@ def test_value_under_the_pointer_and_brightness(
 
 def test_prompts_and_brush_work_on_a_huge_image(qtbot: Any, large: Workbench) -> None:
     large.view.fit_rect(QRectF(SPOT[0] - 100, SPOT[1] - 100, 260, 260), margin=1.0)
-    qtbot.waitUntil(lambda: large.drafting.region is not None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: large.drafting.looking.region is not None, timeout=WAIT_MS)
     click(qtbot, large, SPOT[0] + 30, SPOT[1] + 30)
     draft = large.drafting.draft
     assert draft is not None

@@ -244,7 +244,7 @@ def test_switching_keeps_objects_prompts_and_the_unfinished_object(
     assert bench.drafting.draft is not None
     assert bench.drafting.draft.current is not None
     assert bench.drafting.draft.current.points == points
-    assert bench.input_size == 1024
+    assert bench.drafting.looking.input_size == 1024
     assert bench.document.project.setting("model") == "small"
     assert "in use" in told(manager, 5)
     assert not manager.details.remove_button.isEnabled()

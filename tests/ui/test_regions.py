@@ -75,9 +75,9 @@ def test_a_click_when_zoomed_in_is_answered_from_the_close_up(
     pixels[600:640, 900:950] = (210, 90, 60)
     Image.fromarray(pixels).save(folder / "large.png")
     bench = open_project(qtbot, window, folder)
-    assert bench.drafting.region is None
+    assert bench.drafting.looking.region is None
     bench.view.fit_rect(QRectF(850, 550, 150, 140))
-    qtbot.waitUntil(lambda: bench.drafting.region is not None, timeout=10_000)
+    qtbot.waitUntil(lambda: bench.drafting.looking.region is not None, timeout=10_000)
     click(qtbot, bench, 925, 620)
     draft = bench.drafting.draft
     assert draft is not None
@@ -87,4 +87,62 @@ def test_a_click_when_zoomed_in_is_answered_from_the_close_up(
     assert crop is not None
     assert crop.empty or (crop.rect[0] >= region[0] and crop.rect[3] <= region[3])
     window.actions_["whole_image"].trigger()
-    assert bench.drafting.region is None
+    assert bench.drafting.looking.region is None
+
+
+def test_an_object_larger_than_the_view_is_not_cut_off(
+    qtbot: Any, window: MainWindow, tmp_path: Path
+) -> None:
+    """On a small image too the model looks closer, and from further away where it must."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    pixels = np.full((400, 500, 3), 70, np.uint8)
+    pixels[100:260, 150:330] = (210, 90, 60)
+    Image.fromarray(pixels).save(folder / "small.png")
+    bench = open_project(qtbot, window, folder)
+    bench.view.fit_rect(QRectF(135, 165, 30, 20))
+
+    def is_near() -> bool:
+        region = bench.drafting.looking.region
+        return region is not None and region[2] - region[0] == 128
+
+    qtbot.waitUntil(is_near, timeout=10_000)
+    near = bench.drafting.looking.region
+    assert near is not None
+    click(qtbot, bench, 160, 180)
+    draft = bench.drafting.draft
+    assert draft is not None
+    assert draft.looks
+    assert draft.region != near
+    crop = draft.crop()
+    assert crop is not None
+    assert crop.rect[2] > near[2]
+
+
+def test_a_small_object_gets_a_nearer_look_without_zooming(
+    qtbot: Any, window: MainWindow, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    pixels = np.full((400, 500, 3), 70, np.uint8)
+    pixels[150:164, 200:216] = (210, 90, 60)
+    Image.fromarray(pixels).save(folder / "tiny.png")
+    bench = open_project(qtbot, window, folder)
+    bench.drafting.looking.timed(0.1)
+    assert bench.drafting.looking.region is None
+    click(qtbot, bench, 207, 157)
+    draft = bench.drafting.draft
+    assert draft is not None
+    assert draft.looks >= 1
+    assert draft.region is not None
+    assert draft.region[2] - draft.region[0] <= 256
+    crop = draft.crop()
+    assert crop is not None
+    assert 0.7 * 14 * 16 < crop.area < 1.3 * 14 * 16
+    bench.drafting.cancel()
+    # Whoever wants the whole image gets it.
+    window.actions_["whole_image"].trigger()
+    click(qtbot, bench, 207, 157)
+    draft = bench.drafting.draft
+    assert draft is not None
+    assert (draft.region, draft.looks) == (None, 0)

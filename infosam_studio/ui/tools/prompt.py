@@ -176,7 +176,7 @@ class PromptTool(Tool):
             self._layers.show_hover(None)
             return
         self._hover_clock.restart()
-        self._inference.submit(Hover(image_id, x, y, self._drafting.region))
+        self._inference.submit(Hover(image_id, x, y, self._drafting.looking.region))
 
     @Slot(object)
     def _show_hover(self, answer: HoverAnswer) -> None:
