@@ -149,9 +149,11 @@ class _Run:
         # The app's own precision, so that embeddings are shared; the paper's recipe has fp32.
         precision = "fp32" if options.recipe == "paper" else "auto"
         self.predictor = Predictor(model, device=self.device, disk=disk, precision=precision)
-        if options.recipe != "paper":  # one mask per image, as the paper has it
-            data = with_regions(data, int(model.sam.image_encoder.img_size))
-            data = with_fewer_regions(data, MOST_REGIONS[options.speed])
+        seen = with_regions(data, int(model.sam.image_encoder.img_size))
+        if options.recipe == "paper":  # trains one mask per image, as the paper has it
+            data = replace(seen, train=data.train)
+        else:
+            data = with_fewer_regions(seen, MOST_REGIONS[options.speed])
         self.plan = self._make_plan(data)
         self._announce(data)
         # Recipe paper trains a fixed number of steps, so it chooses nothing.
@@ -282,6 +284,7 @@ class _Run:
             self.plan,
             notice=self._warn,
             spread=self.spread,
+            objects=data.by_frame(),
         )
 
     def _fill(self, store: FeatureStore, data: TrainingSet) -> None:

@@ -96,6 +96,7 @@ class TrainingPlan:
     share of clicks set anywhere in the error instead of at its centre; ``box_share`` the share
     of samples that start from a box (recipe ``paper``: of batches); ``spread`` how much every
     candidate of an ambiguous click is trained (0: only the best one, 1: all alike).
+    ``keep`` background clicks per step are held to the teacher's answer (adaptation/keeping.py).
     ``average`` is the decay of the averaged weights (0: none), which are validated and kept.
     ``shares`` are the ways to go from the base's weights (0) to the trained ones (1) that
     validation chooses from; the first one is taken where there is no validation.
@@ -121,6 +122,7 @@ class TrainingPlan:
     box_share: float = 0.5
     box_noise: float = 0.0
     spread: float = 0.0
+    keep: int = 0
     iou_weight: float = 1.0
     alpha: float = 1.0
     beta: float = 0.5

@@ -32,12 +32,14 @@ class Draws:
     """The chances of one batch: each sample's first prompt, and its own stream of numbers.
 
     They do not depend on how the batch is cut into micro-batches or spread over processes.
-    ``learns`` are the rounds (from 0) that teach; None means all rounds of the plan.
+    ``learns`` are the rounds (from 0) that teach; None means all rounds of the plan. ``keeps``
+    are the streams of the background clicks, one for each of the first samples.
     """
 
     boxes: tuple[bool, ...]
     seeds: tuple[int, ...]
     learns: tuple[int, ...] | None = None
+    keeps: tuple[int, ...] = ()
 
     @classmethod
     def make(cls, rng: np.random.Generator, count: int, plan: TrainingPlan) -> Draws:
@@ -55,10 +57,12 @@ class Draws:
             number = int(plan.box_share * count + chance)
             boxes = [place < number for place in range(count)]
         seeds = tuple(int(v) for v in rng.integers(0, 2**62, size=count))
-        if plan.depth <= plan.rounds:
-            return cls(tuple(boxes), seeds)
-        later = 1 + rng.permutation(plan.depth - 1)[: plan.rounds - 1]
-        return cls(tuple(boxes), seeds, (0, *sorted(int(v) for v in later)))
+        learns = None
+        if plan.depth > plan.rounds:
+            later = 1 + rng.permutation(plan.depth - 1)[: plan.rounds - 1]
+            learns = (0, *sorted(int(v) for v in later))
+        keeps = tuple(int(v) for v in rng.integers(0, 2**62, size=min(count, plan.keep)))
+        return cls(tuple(boxes), seeds, learns, keeps)
 
     def part(self, rows: slice) -> Draws:
         """Those of some samples."""

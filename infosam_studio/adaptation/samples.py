@@ -125,6 +125,13 @@ class TrainingSet:
         """The images or regions of these samples, each once, in order of first use."""
         return [self.images[key] for key in dict.fromkeys(s.frame_id for s in samples)]
 
+    def by_frame(self) -> dict[int, list[Sample]]:
+        """All samples by what is encoded for them."""
+        found: dict[int, list[Sample]] = {}
+        for sample in (*self.train, *self.validation):
+            found.setdefault(sample.frame_id, []).append(sample)
+        return found
+
     def digest(self) -> str:
         """SHA-256 over the training objects: their images' content and their masks."""
         lines = sorted(

@@ -24,11 +24,13 @@ from torch import Tensor
 
 from infosam_studio.adaptation.adapters import Student
 from infosam_studio.adaptation.features import FeatureStore
+from infosam_studio.adaptation.keeping import background_click, keeping_loss
 from infosam_studio.adaptation.losses import compression_loss, distillation_loss
 from infosam_studio.adaptation.plan import TrainingPlan
 from infosam_studio.adaptation.relation import RelationModule, tokens_of
 from infosam_studio.adaptation.rollout import Draws, Prompts, Rolled, Roller
 from infosam_studio.adaptation.sampler import Item
+from infosam_studio.adaptation.samples import Sample
 from infosam_studio.adaptation.spread import Spread
 from infosam_studio.adaptation.targets import TargetStore
 from infosam_studio.errors import StudioError
@@ -62,7 +64,8 @@ class Trainer:
     """Student, relation module and optimiser of one run.
 
     ``notice`` is told (code, sentence) about anything the user should know; ``relation`` is
-    None where the information terms are off.
+    None where the information terms are off. ``objects`` are all known ones of an image or
+    region, by its id.
     """
 
     student: Student
@@ -73,6 +76,7 @@ class Trainer:
     plan: TrainingPlan
     notice: Callable[[str, str], None] = lambda _code, _text: None
     spread: Spread = field(default_factory=Spread)
+    objects: Mapping[int, Sequence[Sample]] = field(default_factory=dict)
     rate: float = 1.0
     skipped: int = 0
 
@@ -195,7 +199,9 @@ class Trainer:
             if not whole:
                 part = self._pass(items[cut], None, part.rolled.prompts)
             self._backward(part, (rows_s[index], rows_t[index]), len(items))
-        return self._report(passes, information, len(items))
+        kept = self._keep(items, draws, mine)
+        losses = self._report(passes, information, len(items))
+        return {**losses, **kept, "total": losses["total"] + kept.get("keep", 0.0)}
 
     def _pass(
         self, items: Sequence[Item], draws: Draws | None, recorded: Prompts | None = None
@@ -279,6 +285,29 @@ class Trainer:
                 ends.append(end)
                 given.append(grad)
         torch.autograd.backward(ends, given)
+
+    def _keep(self, items: Sequence[Item], draws: Draws, mine: slice) -> dict[str, float]:
+        """Hold background clicks on the first samples' images to the teacher's answers."""
+        if not draws.keeps:
+            return {}
+        total = torch.zeros(1)
+        for place in range(mine.start, min(mine.stop, len(draws.keeps))):
+            item = items[place]
+            own = self.objects.get(item.sample.frame_id, (item.sample,))
+            targets = [self.targets.get(sample, item.view) for sample in own]
+            click = background_click(targets, np.random.default_rng(draws.keeps[place]))
+            if click is None:
+                continue
+            loss = keeping_loss(
+                self.roller,
+                (self.student.decoder, self.student.teacher_decoder),
+                (self.store.student(item.key), self.store.teacher(item.key)),
+                targets[0].to_input(click),
+            )
+            (loss / len(items)).backward()  # type: ignore[no-untyped-call]
+            total += loss.item() / len(items)
+        self.spread.add_up([total])
+        return {"keep": total.item()}
 
     def _report(
         self, passes: Sequence[_Pass], information: Mapping[str, float], batch: int

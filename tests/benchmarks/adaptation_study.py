@@ -227,6 +227,7 @@ def make_trainer(
         TargetStore(image_size=size, side=plan.canvas),
         Roller(predictor.sam, plan),
         plan,
+        objects=as_set(domain, domain.train).by_frame(),
     )
 
 
