@@ -13,9 +13,10 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from infosam_studio.adaptation.decoding import PromptBatch
-from infosam_studio.adaptation.losses import click_mask_loss
+from infosam_studio.adaptation.losses import AREA_FLOOR
 from infosam_studio.adaptation.rollout import Roller
 from infosam_studio.adaptation.targets import Bools, Target
 from infosam_studio.annotation._cv2 import cv2
@@ -55,7 +56,22 @@ def keeping_loss(
     label = torch.ones(1, 1, dtype=torch.int64, device=roller.device)
     batch = PromptBatch(point, label, None, None, True)
     with torch.no_grad():
-        target = roller.decode(decoders[1], features[1], batch).logits[:, 1:4].sigmoid()
-    return click_mask_loss(
-        roller.decode(decoders[0], features[0], batch).logits[:, 1:4], target
-    ).mean()
+        target = roller.decode(decoders[1], features[1], batch).logits[:, 1:4]
+    return divergence(roller.decode(decoders[0], features[0], batch).logits[:, 1:4], target).mean()
+
+
+def divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of two masks' pixels, over the teacher's area, [B, K].
+
+    Zero, with a zero gradient, where the answers are the same.
+
+    Args:
+        student, teacher: logits float [B, K, H, W].
+    """
+    with torch.autocast(student.device.type, enabled=False):
+        student, teacher = student.float(), teacher.float()
+        share = teacher.sigmoid()
+        cross = functional.binary_cross_entropy_with_logits(student, share, reduction="none")
+        own = functional.binary_cross_entropy_with_logits(teacher, share, reduction="none")
+        floor = AREA_FLOOR * student.shape[-2] * student.shape[-1]
+        return (cross - own).sum(dim=(2, 3)) / (share.sum(dim=(2, 3)) + floor)

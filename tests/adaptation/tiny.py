@@ -170,6 +170,7 @@ def tiny_plan(**changes: Any) -> TrainingPlan:
         box_share=0.3,
         box_noise=0.05,
         spread=0.25,
+        keep=1,
         rank=2,
         first_block=2,
         canvas=64,
