@@ -19,10 +19,12 @@ LOSS_PARTS = {
     "iou": ("IoU guess", "good"),
     "compression": ("compression", "warn"),
     "distillation": ("distillation", "bad"),
+    "keep": ("background", "muted"),
 }
 LOSS_TIP = (
     "What training lowers. Mask: pixels that are wrong. IoU guess: how wrongly the model judges "
-    "its own masks. Compression and distillation: InfoSAM's part, which keeps what it knew before."
+    "its own masks. Compression and distillation: InfoSAM's part, which keeps what it knew before. "
+    "Background: how differently it answers clicks beside the objects."
 )
 HELD_TIP = (
     "Objects on the images kept aside for testing, which the model does not learn from. "
