@@ -9,8 +9,8 @@ from infosam_studio.annotation.regions import Region, covers, look_again, nearer
 from infosam_studio.ui.draft import Draft, Step
 from infosam_studio.ui.inference_messages import Answer, Ask
 
-# A nearer look is taken unasked where it takes at most so many seconds: the first mask shows at once
-# and is refined then.
+# A nearer look is taken unasked where it takes at most so many seconds; meanwhile the first mask
+# shows.
 QUICK = 1.0
 CACHED = 0.03
 
