@@ -5,14 +5,15 @@ from __future__ import annotations
 from math import ceil, floor
 
 from infosam_studio.annotation.model import ImageRecord
-from infosam_studio.annotation.regions import Region, covers, look_again, nearer_region
+from infosam_studio.annotation.regions import (
+    ENLARGES_UP_TO,
+    Region,
+    covers,
+    look_again,
+    nearer_region,
+)
 from infosam_studio.ui.draft import Draft, Step
 from infosam_studio.ui.inference_messages import Answer, Ask
-
-# A nearer look is taken unasked where it takes at most so many seconds; meanwhile the first mask
-# shows.
-QUICK = 1.0
-CACHED = 0.03
 
 
 def ask_for(draft: Draft, step: Step) -> Ask:
@@ -49,33 +50,19 @@ def _shown_source(step: Step | None) -> int | None:
 class Looking:
     """Which part of the image an object is looked at in.
 
-    ``region`` is what the view suggests. Where an encode is quick, objects get a nearer look of
-    their own as soon as it is known how large they are, ``closely`` permitting.
+    ``region`` is what the view suggests. Small models encode in a moment: with them objects get a
+    nearer look of their own as soon as it is known how large they are, ``closely`` permitting.
+    (How long an encode takes must not decide: the same clicks are to give the same mask.)
     """
 
     def __init__(self) -> None:
         self.region: Region | None = None
         self.input_size = 0  # of the model, in pixels; 0: no model yet
-        self.encode_seconds: float | None = None
         self.closely = True
-
-    def begin(self, input_size: int) -> None:
-        """A model is ready; of one with another input nothing else is known yet."""
-        if input_size != self.input_size:
-            self.input_size, self.encode_seconds = input_size, None
-
-    def timed(self, seconds: float) -> None:
-        """An encode took so long; those from the cache tell nothing."""
-        known = self.encode_seconds
-        if known is None or seconds > known:
-            self.encode_seconds = seconds
-        elif seconds > CACHED:
-            self.encode_seconds = (known + seconds) / 2
 
     @property
     def _nearer(self) -> bool:
-        quick = self.encode_seconds is not None and self.encode_seconds <= QUICK
-        return quick and self.closely and self.input_size > 0
+        return self.closely and 0 < self.input_size <= ENLARGES_UP_TO
 
     def choose(self, draft: Draft, step: Step, image: ImageRecord) -> None:
         """Before the model is asked."""

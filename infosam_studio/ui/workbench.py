@@ -292,7 +292,7 @@ class Workbench(QObject):
         if state.phase == "failed":
             return
         if state.phase == "ready":
-            self.drafting.looking.begin(state.input_size)
+            self.drafting.looking.input_size = state.input_size
             self.drafting.ask_again()
             self.look_closer()
             self.model_ready.emit(state)
@@ -319,8 +319,6 @@ class Workbench(QObject):
     def _encode_state(self, state: EncodeState) -> None:
         if state.current and state.image_id == self.document.current_id:
             self.status.show_encoding(state)
-            if state.phase == "ready":
-                self.drafting.looking.timed(state.seconds)
             if state.region is not None:
                 return
             if state.phase == "ready":

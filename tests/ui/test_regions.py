@@ -128,7 +128,6 @@ def test_a_small_object_gets_a_nearer_look_without_zooming(
     pixels[150:164, 200:216] = (210, 90, 60)
     Image.fromarray(pixels).save(folder / "tiny.png")
     bench = open_project(qtbot, window, folder)
-    bench.drafting.looking.timed(0.1)
     assert bench.drafting.looking.region is None
     click(qtbot, bench, 207, 157)
     draft = bench.drafting.draft
