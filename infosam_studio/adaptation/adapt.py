@@ -66,7 +66,7 @@ TRAIN_SECONDS: Final = {"instant": 12.0, "full": 110.0}
 FEWEST_STEPS: Final = 16
 # Regions of small objects to train on, and encodes before the first step: each takes about a tenth
 # of a second on two cores.
-MOST_REGIONS: Final = {"instant": 40, "full": 80}
+MOST_REGIONS: Final = {"instant": 24, "full": 80}
 MOST_ENCODES: Final = 160
 
 
