@@ -63,10 +63,10 @@ __all__ = ["AdaptOptions", "AdaptResult", "ensure_split", "run_adapt"]
 # Seconds of training without --minutes on two cores for an encoder of 512 px; larger encoders
 # and a single core get more.
 TRAIN_SECONDS: Final = {"instant": 12.0, "full": 110.0}
-FEWEST_STEPS: Final = 16
+FEWEST_STEPS: Final = 12
 # Regions of small objects to train on, and encodes before the first step: each takes about a tenth
 # of a second on two cores.
-MOST_REGIONS: Final = {"instant": 24, "full": 80}
+MOST_REGIONS: Final = {"instant": 16, "full": 80}
 MOST_ENCODES: Final = 160
 
 
