@@ -66,14 +66,22 @@ def test_regions_lie_inside_and_cover_the_view(
     assert region[2] >= seen[2] - slack
 
 
+def folder_with(
+    tmp_path: Path, size: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
+) -> Path:
+    """A folder with one grey picture of ``size`` (H, W) that shows a red block."""
+    pixels = np.full((*size, 3), 70, np.uint8)
+    pixels[slice(*rows), slice(*columns)] = (210, 90, 60)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.fromarray(pixels).save(folder / "block.png")
+    return folder
+
+
 def test_a_click_when_zoomed_in_is_answered_from_the_close_up(
     qtbot: Any, window: MainWindow, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "large"
-    folder.mkdir()
-    pixels = np.full((1500, 1800, 3), 70, np.uint8)
-    pixels[600:640, 900:950] = (210, 90, 60)
-    Image.fromarray(pixels).save(folder / "large.png")
+    folder = folder_with(tmp_path, (1500, 1800), (600, 640), (900, 950))
     bench = open_project(qtbot, window, folder)
     assert bench.drafting.looking.region is None
     bench.view.fit_rect(QRectF(850, 550, 150, 140))
@@ -94,11 +102,7 @@ def test_an_object_larger_than_the_view_is_not_cut_off(
     qtbot: Any, window: MainWindow, tmp_path: Path
 ) -> None:
     """On a small image too the model looks closer, and from further away where it must."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    pixels = np.full((400, 500, 3), 70, np.uint8)
-    pixels[100:260, 150:330] = (210, 90, 60)
-    Image.fromarray(pixels).save(folder / "small.png")
+    folder = folder_with(tmp_path, (400, 500), (100, 260), (150, 330))
     bench = open_project(qtbot, window, folder)
     bench.view.fit_rect(QRectF(135, 165, 30, 20))
 
@@ -122,11 +126,7 @@ def test_an_object_larger_than_the_view_is_not_cut_off(
 def test_a_small_object_gets_a_nearer_look_without_zooming(
     qtbot: Any, window: MainWindow, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    pixels = np.full((400, 500, 3), 70, np.uint8)
-    pixels[150:164, 200:216] = (210, 90, 60)
-    Image.fromarray(pixels).save(folder / "tiny.png")
+    folder = folder_with(tmp_path, (400, 500), (150, 164), (200, 216))
     bench = open_project(qtbot, window, folder)
     assert bench.drafting.looking.region is None
     click(qtbot, bench, 207, 157)
