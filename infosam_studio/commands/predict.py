@@ -209,7 +209,8 @@ def _answer(
     from infosam_studio.annotation.regions import covers, look_again
 
     size = (image.shape[1], image.shape[0], int(predictor.sam.image_encoder.img_size))
-    told = _extent(prompt)
+    x0, y0, x1, y1 = _extent(prompt)
+    told = (x0, y0, x1 + 1, y1 + 1)  # a region's end is excluded, a click's pixel is not
     region = close_region(prompt, image.shape[:2], size[2]) if close else None
     # One click can mean several things; from two on, or with a box, there is one answer.
     several = not single and prompt.box is None and len(prompt.points) == 1

@@ -94,23 +94,29 @@ class Looking:
         return draft.asked_again == answer.serial and answer.region != draft.region
 
 
+def _told(step: Step) -> list[tuple[float, float, float, float]]:
+    """The boxes and the pixels of the points of a step; ends are excluded."""
+    return [
+        *step.boxes,
+        *((floor(x), floor(y), ceil(x) + 1, ceil(y) + 1) for x, y, _ in step.points),
+    ]
+
+
 def _extent(draft: Draft, step: Step) -> Region | None:
     """The box around everything the model is told."""
-    boxes = [*step.boxes, *((x, y, x, y) for x, y, _ in step.points)]
+    boxes = _told(step)
     crop = draft.crop()
     if crop is not None and not crop.empty:
         boxes.append(crop.rect)
     if not boxes:
         return None
-    lows, highs = [box[:2] for box in boxes], [box[2:] for box in boxes]
     return (
-        floor(min(x for x, _ in lows)),
-        floor(min(y for _, y in lows)),
-        ceil(max(x for x, _ in highs)),
-        ceil(max(y for _, y in highs)),
+        floor(min(box[0] for box in boxes)),
+        floor(min(box[1] for box in boxes)),
+        ceil(max(box[2] for box in boxes)),
+        ceil(max(box[3] for box in boxes)),
     )
 
 
 def _holds(region: Region | None, step: Step) -> bool:
-    boxes = [*step.boxes, *((x, y, x, y) for x, y, _ in step.points)]
-    return region is None or all(covers(region, box) for box in boxes)
+    return region is None or all(covers(region, box) for box in _told(step))

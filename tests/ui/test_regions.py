@@ -145,3 +145,19 @@ def test_a_small_object_gets_a_nearer_look_without_zooming(
     draft = bench.drafting.draft
     assert draft is not None
     assert (draft.region, draft.looks) == (None, 0)
+
+
+def test_a_click_just_outside_the_region_is_asked_of_the_whole_image(
+    qtbot: Any, window: MainWindow, tmp_path: Path
+) -> None:
+    folder = folder_with(tmp_path, (400, 500), (150, 164), (200, 216))
+    bench = open_project(qtbot, window, folder)
+    click(qtbot, bench, 207, 157)
+    draft = bench.drafting.draft
+    assert draft is not None
+    region = draft.region
+    assert region is not None
+    # The first pixel that is no longer in the region: its number is the region's end.
+    bench.drafting.add_point(float(region[2]), 157.0, 1)
+    qtbot.waitUntil(lambda: not draft.waiting(), timeout=10_000)
+    assert draft.region is None
