@@ -29,6 +29,7 @@ from infosam_studio.adaptation.plan import (
     paper_plan,
     studio_plan,
     with_method,
+    with_views_for,
 )
 from infosam_studio.adaptation.relation import RelationModule, make_relation
 from infosam_studio.adaptation.result import (
@@ -64,10 +65,8 @@ __all__ = ["AdaptOptions", "AdaptResult", "ensure_split", "run_adapt"]
 # and a single core get more.
 TRAIN_SECONDS: Final = {"instant": 12.0, "full": 110.0}
 FEWEST_STEPS: Final = 12
-# Regions of small objects to train on, and encodes before the first step: each takes about a tenth
-# of a second on two cores.
+# Regions of small objects to train on: each is an encode or several.
 MOST_REGIONS: Final = {"instant": 16, "full": 80}
-MOST_ENCODES: Final = 160
 
 
 def run_adapt(
@@ -208,8 +207,7 @@ class _Run:
             precision=self.predictor.precision,
             seed=options.seed,
         )
-        views = plan.views[: max(1, MOST_ENCODES // images)]
-        plan = replace(plan, views=views)
+        plan = with_views_for(plan, images)
         if options.epochs is not None:
             plan = replace(plan, steps=options.epochs * max(1, -(-len(data.train) // plan.batch)))
         elif options.minutes is not None:

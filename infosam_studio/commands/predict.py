@@ -220,8 +220,10 @@ def _answer(
         prediction = predictor.predict(embedding, prompt, multimask=several, candidates="best")
         best = prediction.best
         answer = prediction.mask(best), float(prediction.scores[best])
+        if not close:
+            return answer
         x, y, width, height = bbox(encode(answer[0]))
-        if not close or not width:
+        if not width:
             return answer
         better = look_again(region, (x, y, x + width, y + height), *size, looks=looks)
         if better == region or not (better is None or covers(better, told)):

@@ -35,7 +35,8 @@ def ask_for(draft: Draft, step: Step) -> Ask:
         after=after,
         after_candidate=_shown_source(before),
         mask=edited,
-        region=draft.region,
+        # A step that was taken back and made again may reach beyond what was chosen meanwhile.
+        region=draft.region if _holds(draft.region, step) else None,
         keep=draft.base is not None,
     )
 

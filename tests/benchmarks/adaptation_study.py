@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from infosam_studio.adaptation.adapt import MOST_ENCODES, MOST_REGIONS
+from infosam_studio.adaptation.adapt import MOST_REGIONS
 from infosam_studio.adaptation.adapters import Student, make_student
 from infosam_studio.adaptation.budget import Clock
 from infosam_studio.adaptation.close_up import with_fewer_regions, with_regions
@@ -42,7 +42,7 @@ from infosam_studio.adaptation.features import FeatureStore
 from infosam_studio.adaptation.fit import Loop, ResumeFile, Validator
 from infosam_studio.adaptation.gate import ObjectScore, summary
 from infosam_studio.adaptation.holdout import MOST_CHOOSING
-from infosam_studio.adaptation.plan import TrainingPlan, studio_plan
+from infosam_studio.adaptation.plan import TrainingPlan, studio_plan, with_views_for
 from infosam_studio.adaptation.relation import make_relation
 from infosam_studio.adaptation.rollout import Roller
 from infosam_studio.adaptation.sampler import Sampler
@@ -174,7 +174,7 @@ def train(
             losses.append(event.data["losses"])
 
     frames = len({sample.frame_id for sample in learnt})
-    plan = replace(plan, views=plan.views[: max(1, MOST_ENCODES // frames)])
+    plan = with_views_for(plan, frames)
     try:
         trainer = make_trainer(predictor, student, domain, plan)
         chosen, _, _ = evaluation_objects(held, MOST_CHOOSING)

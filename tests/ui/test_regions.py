@@ -12,6 +12,8 @@ from PIL import Image
 from PySide6.QtCore import QRectF
 
 from infosam_studio.annotation.regions import choose_region
+from infosam_studio.ui.asking import ask_for
+from infosam_studio.ui.draft import Draft
 from infosam_studio.ui.main_window import MainWindow
 from tests.ui.conftest import click, open_project
 
@@ -161,3 +163,12 @@ def test_a_click_just_outside_the_region_is_asked_of_the_whole_image(
     bench.drafting.add_point(float(region[2]), 157.0, 1)
     qtbot.waitUntil(lambda: not draft.waiting(), timeout=10_000)
     assert draft.region is None
+
+
+def test_a_step_beyond_the_region_is_never_asked_of_it() -> None:
+    """However the region was chosen: a step may be taken back, made again, asked again."""
+    draft = Draft(1, region=(0, 0, 128, 128))
+    inside = draft.add_point(127, 127, 1)
+    beyond = draft.add_point(128, 60, 1)
+    assert ask_for(draft, inside).region == (0, 0, 128, 128)
+    assert ask_for(draft, beyond).region is None
