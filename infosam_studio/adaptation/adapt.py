@@ -63,7 +63,7 @@ __all__ = ["AdaptOptions", "AdaptResult", "ensure_split", "run_adapt"]
 
 # Seconds of training without --minutes on two cores for an encoder of 512 px; larger encoders
 # and a single core get more.
-TRAIN_SECONDS: Final = {"instant": 12.0, "full": 110.0}
+TRAIN_SECONDS: Final = {"instant": 10.0, "full": 110.0}
 FEWEST_STEPS: Final = 12
 # Regions of small objects to train on: each is an encode or several.
 MOST_REGIONS: Final = {"instant": 16, "full": 80}

@@ -55,9 +55,13 @@ def keeping_loss(
     point = torch.tensor([[click]], dtype=torch.float32, device=roller.device)
     label = torch.ones(1, 1, dtype=torch.int64, device=roller.device)
     batch = PromptBatch(point, label, None, None, True)
+
+    def answers(decoder: Any, maps: Tensor) -> Tensor:
+        return roller.decode(decoder, roller.look(decoder, maps), batch).logits[:, 1:4]
+
     with torch.no_grad():
-        target = roller.decode(decoders[1], features[1], batch).logits[:, 1:4]
-    return divergence(roller.decode(decoders[0], features[0], batch).logits[:, 1:4], target).mean()
+        target = answers(decoders[1], features[1])
+    return divergence(answers(decoders[0], features[0]), target).mean()
 
 
 def divergence(student: Tensor, teacher: Tensor) -> Tensor:

@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from infosam_studio.adaptation.decoding import Decoded, PromptBatch, decode, encode_prompts
+from infosam_studio.adaptation.decoding import (
+    Decoded,
+    PromptBatch,
+    Seen,
+    decode,
+    encode_prompts,
+    look,
+)
 from infosam_studio.adaptation.losses import click_mask_loss, structure_loss_per_sample
 from infosam_studio.adaptation.plan import TrainingPlan
 from infosam_studio.adaptation.targets import Bools, Target
@@ -118,10 +125,14 @@ class Roller:
         """Where tensors go."""
         return self.image_pe.device
 
-    def decode(self, decoder: Any, features: Tensor, batch: PromptBatch) -> Decoded:
+    def look(self, decoder: Any, features: Tensor) -> Seen:
+        """Embeddings [n, 256, h, w] as the rounds of that decoder need them, in float32."""
+        return look(decoder, features, self.image_pe)
+
+    def decode(self, decoder: Any, seen: Seen, batch: PromptBatch) -> Decoded:
         """One round of a decoder, student's or teacher's, in float32."""
         self._check()
-        return decode(decoder, features, self.image_pe, encode_prompts(self.prompt_encoder, batch))
+        return decode(decoder, seen, encode_prompts(self.prompt_encoder, batch))
 
     def run(
         self,
@@ -147,11 +158,13 @@ class Roller:
         canvas = _Canvas(targets, self.device, paper=self.plan.recipe == "paper")
         rows = torch.arange(len(targets), device=self.device)
         taught, ious = _Taught(), []
+        seen = self.look(decoder, features)
         for number in range(max(learns) + 1):
             batch = recorded[number] if recorded else asker.next()
             teaches = number in learns
             with torch.set_grad_enabled(torch.is_grad_enabled() and teaches):
-                out = self.decode(decoder, features, batch)
+                with self._passing(teaches):
+                    out = self.decode(decoder, seen, batch)
                 first, last = (1, 4) if batch.multimask else (0, 1)
                 logits, scores = out.logits[:, first:last], out.scores[:, first:last]
                 enlarged = canvas.enlarged(logits)
@@ -170,6 +183,12 @@ class Roller:
                 taught.tokens.append(out.tokens[rows, taught.places[-1]])
                 taught.prompts.append(batch)
         return taught.rolled(np.stack(ious, axis=1).astype(np.float64))
+
+    def _passing(self, teaches: bool) -> torch.autocast:
+        """A round that teaches nothing only decides where the next click goes: in the encoder's
+        precision, which takes two thirds of the time on a processor with bf16."""
+        low = not teaches and self.plan.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=low)
 
     def _listen(self, _gradient: Tensor) -> None:
         self._check()

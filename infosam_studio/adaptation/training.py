@@ -231,9 +231,10 @@ class Trainer:
             rows = torch.arange(len(feat_t), device=feat_t.device)
             asked = list(zip(rolled.prompts, rolled.places, strict=True))[:rounds]
             decoder = self.student.teacher_decoder
+            seen = self.roller.look(decoder, feat_t)
             token_t = torch.cat(
                 [
-                    self.roller.decode(decoder, feat_t, prompts).tokens[rows, which]
+                    self.roller.decode(decoder, seen, prompts).tokens[rows, which]
                     for prompts, which in asked
                 ]
             )

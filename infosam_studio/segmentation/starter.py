@@ -215,7 +215,7 @@ def build_starter(checkpoint: Path | None = None) -> Any:
     if checkpoint is not None:
         weights = load_file(str(checkpoint))
         sam.load_state_dict({key: value.float() for key, value in weights.items()})
-    else:
+    elif not sam.mask_decoder.iou_token.weight.is_meta:  # where there are no values to set
         _initialise(sam)
     return sam.eval()
 
@@ -235,5 +235,5 @@ def _initialise(sam: Any) -> None:
             attention.k_proj.weight.copy_(attention.q_proj.weight)
             attention.k_proj.bias.copy_(attention.q_proj.bias)
         matrix = sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
-        span = torch.linspace(0.0, 1.0, matrix.shape[1], device=matrix.device)
+        span = torch.linspace(0.0, 1.0, matrix.shape[1])
         matrix.mul_(PE_LOWEST * (PE_HIGHEST / PE_LOWEST) ** span)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from infosam_studio.adaptation.decoding import PromptBatch, decode, encode_prompts
+from infosam_studio.adaptation.decoding import PromptBatch, decode, encode_prompts, look
 from infosam_studio.segmentation.starter import build_starter
 
 
@@ -25,13 +25,58 @@ def test_equal_to_upstream(kind: str) -> None:
         lambda _module, _inputs, output: tokens.append(output[0][:, 1])
     )
     pe = sam.prompt_encoder.get_dense_pe()
-    ours = decode(sam.mask_decoder, features, pe, encode_prompts(sam.prompt_encoder, batch))
+    seen = look(sam.mask_decoder, features, pe)
+    ours = decode(sam.mask_decoder, seen, encode_prompts(sam.prompt_encoder, batch))
     for row in range(3):
         part = batch.part(slice(row, row + 1))
-        sparse, dense = encode_prompts(sam.prompt_encoder, part)
+        points = (part.points, part.labels) if count else None
+        sparse, dense = sam.prompt_encoder(points=points, boxes=part.boxes, masks=part.masks)
         tokens.clear()
         logits, scores = sam.mask_decoder.predict_masks(features[row : row + 1], pe, sparse, dense)
         torch.testing.assert_close(ours.logits[row], logits[0], rtol=1e-4, atol=2e-4)
         torch.testing.assert_close(ours.scores[row], scores[0], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(ours.tokens[row, 0], tokens[0][0], rtol=1e-4, atol=1e-4)
     hook.remove()
+
+
+def test_gradients_equal_upstream() -> None:
+    """Rounds that share what they see of the image add up to upstream's gradients."""
+    torch.manual_seed(0)
+    sam = build_starter()
+    sam.prompt_encoder.requires_grad_(False)
+    features = torch.randn(2, 256, 32, 32, requires_grad=True)
+    pe = sam.prompt_encoder.get_dense_pe()
+    rounds = [
+        PromptBatch(
+            torch.rand(2, 1, 2) * 500, torch.ones(2, 1, dtype=torch.int64), None, None, True
+        ),
+        PromptBatch(
+            torch.rand(2, 2, 2) * 500,
+            torch.randint(0, 2, (2, 2)),
+            None,
+            torch.randn(2, 1, 128, 128),
+            False,
+        ),
+    ]
+    weights = dict(sam.mask_decoder.named_parameters())
+
+    def gradients(loss: torch.Tensor) -> list[torch.Tensor]:
+        return list(torch.autograd.grad(loss, [features, *weights.values()]))
+
+    seen = look(sam.mask_decoder, features, pe)
+    outs = [
+        decode(sam.mask_decoder, seen, encode_prompts(sam.prompt_encoder, each)) for each in rounds
+    ]
+    ours = gradients(sum((out.logits.square().mean() + out.scores.mean() for out in outs), 0.0))
+    total = torch.zeros(())
+    for each in rounds:
+        for row in range(2):
+            part = each.part(slice(row, row + 1))
+            sparse, dense = sam.prompt_encoder((part.points, part.labels), None, part.masks)
+            logits, scores = sam.mask_decoder.predict_masks(
+                features[row : row + 1], pe, sparse, dense
+            )
+            total = total + (logits.square().mean() + scores.mean()) / 2
+    for name, mine, theirs in zip(["features", *weights], ours, gradients(total), strict=True):
+        # In norm: single elements differ where rounding takes a ReLU to its other side.
+        assert (mine - theirs).norm() <= 1e-3 * theirs.norm() + 1e-7, name

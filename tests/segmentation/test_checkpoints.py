@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -55,6 +57,20 @@ def test_layouts_equal_the_published_ones(name: str) -> None:
     published = json.loads((LAYOUTS / f"{name}.json").read_text(encoding="utf-8"))
     assert {key: list(shape) for key, shape in layout(name).items()} == published
     assert recognise({k: torch.empty(v, device="meta") for k, v in layout(name).items()}) == name
+
+
+def test_loading_a_model_does_not_import_the_compiler() -> None:
+    """It takes a second, at every start of the app and of every command."""
+    code = (
+        "import sys\n"
+        "from infosam_studio.segmentation.architectures import BUILDERS, layout\n"
+        "from infosam_studio.segmentation.checkpoints import load_checkpoint\n"
+        "load_checkpoint('starter')\n"
+        "for name in BUILDERS: layout(name)\n"
+        "print({'torch._dynamo', 'sympy'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
 
 
 def same_weights(model: LoadedModel, state: dict[str, Tensor]) -> bool:
