@@ -66,7 +66,7 @@ __all__ = ["AdaptOptions", "AdaptResult", "ensure_split", "run_adapt"]
 TRAIN_SECONDS: Final = {"instant": 10.0, "full": 110.0}
 FEWEST_STEPS: Final = 12
 # Regions of small objects to train on: each is an encode or several.
-MOST_REGIONS: Final = {"instant": 16, "full": 80}
+MOST_REGIONS: Final = {"instant": 12, "full": 80}
 
 
 def run_adapt(

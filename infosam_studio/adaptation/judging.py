@@ -14,7 +14,7 @@ from infosam_studio.events import WarningCode
 from infosam_studio.segmentation.adapter_folder import AdapterFolder
 from infosam_studio.segmentation.predictor import Predictor
 
-MOST_OBJECTS: Final = {"instant": 20, "full": 30}
+MOST_OBJECTS: Final = {"instant": 12, "full": 30}
 CLICKS: Final = 8
 # Before and after together may take this share of a budget in minutes.
 BUDGET_SHARE: Final = 0.4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,13 @@ def draw_discs(seed: int) -> np.ndarray:
         inside = (x - cx) ** 2 + (y - cy) ** 2 <= radius**2
         picture[inside] = random.normal((200, 120 + 40 * number, 90), 6, (int(inside.sum()), 3))
     return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _lasting() -> None:
+    """Leave out of every later collection what is there now: torch alone costs a quarter second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
