@@ -283,6 +283,7 @@ class _Job:
             selector.register(response, selectors.EVENT_READ)
             end = time.monotonic() + self.network.timeout_s
             while not selector.select(POLL_S):
+                self._report()  # what came last, and how the time left grows
                 self._ask_to_stop()
                 if time.monotonic() > end:
                     raise TimeoutError

@@ -207,6 +207,27 @@ def test_a_stalled_connection_is_given_up_and_resumed(server: Server, target: Pa
     assert server.asked[1].range == "bytes=200000-"
 
 
+def test_what_came_before_a_stall_is_told_while_it_lasts(server: Server, target: Path) -> None:
+    half = len(CONTENT) // 2
+    over = threading.Event()
+
+    def stall(handler: Handler, _number: int) -> bool:
+        handler.give(CONTENT, stop_at=half)
+        return over.wait(30)
+
+    server.behave = stall
+    seen: list[Progress] = []
+
+    def told() -> bool:
+        return bool(seen) and seen[-1].done >= half
+
+    with pytest.raises(Cancelled):
+        fetch(server, target, progress=seen.append, cancelled=told)
+    over.set()
+    assert seen[-1].done == half
+    assert seen[-1].attempt == seen[0].attempt  # told before the connection was given up
+
+
 def test_a_slow_connection_is_waited_for(server: Server, target: Path) -> None:
     def drip(handler: Handler, _number: int) -> bool:
         handler.send_response(200)
