@@ -14,12 +14,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from infosam_studio.segmentation.fast_linear import FastMLP, linear
 from infosam_studio.segmentation.precision import FullSequential, in_full
 from infosam_studio.segmentation.upstream import segment_anything_modules
 
@@ -48,7 +49,7 @@ class FastAttention(nn.Module):
         """[B,H,W,C] -> the same shape."""
         batch, height, width, channels = x.shape
         count, size = height * width, channels // self.num_heads
-        qkv = self.qkv(x).view(batch, count, 3, self.num_heads, size)
+        qkv = linear(self.qkv, x).view(batch, count, 3, self.num_heads, size)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         if not self.use_rel_pos:
             y = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
@@ -61,7 +62,7 @@ class FastAttention(nn.Module):
             else:
                 y = _appended(q * self.scale, k, v, by_row, by_column)
         y = y.transpose(1, 2).reshape(batch, height, width, channels)
-        return cast(Tensor, self.proj(y))
+        return linear(self.proj, y)
 
     def _table(self, axis: int, size: int, like: Tensor) -> Tensor:
         """Embedding of the distance between two rows (or columns), [size,size,C]."""
@@ -188,9 +189,14 @@ def _exchange(encoder: nn.Module, classes: Mapping[type, type]) -> int:
 
 
 def _upstream_classes() -> dict[type, type]:
-    name = f"{segment_anything_modules().modeling.__name__}.image_encoder"
-    upstream: Any = importlib.import_module(name)
-    return {upstream.Attention: FastAttention, upstream.PatchEmbed: FastPatchEmbed}
+    parts = segment_anything_modules().modeling.__name__
+    encoder: Any = importlib.import_module(f"{parts}.image_encoder")
+    common: Any = importlib.import_module(f"{parts}.common")
+    return {
+        encoder.Attention: FastAttention,
+        encoder.PatchEmbed: FastPatchEmbed,
+        common.MLPBlock: FastMLP,
+    }
 
 
 def best_precision(device: str | torch.device = "cpu") -> str:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from infosam_studio.segmentation import fast_attention, fast_decoder
+from infosam_studio.segmentation import fast_attention, fast_decoder, fast_linear
 from infosam_studio.segmentation.adapter_layers import LoraLinear
 from infosam_studio.segmentation.architectures import BUILDERS
 from infosam_studio.segmentation.enlarge import enlarge
@@ -43,6 +43,35 @@ def vit(dim: int, heads: int, *, img_size: int = 256, rel_pos: bool = True) -> A
             if "rel_pos" in name or "pos_embed" in name:
                 value.normal_(0, 0.2)
     return encoder.eval()
+
+
+@pytest.mark.parametrize("gelu", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_linear_layers_in_bf16_are_rounded_once(gelu: bool, bias: bool) -> None:
+    torch.manual_seed(2)
+    layer = torch.nn.Linear(48, 80, bias=bias)
+    x = torch.randn(2, 3, 5, 48)
+    with torch.inference_mode():
+        low = copy.deepcopy(layer).bfloat16().double()
+        exact = low(x.bfloat16().double())
+        exact = F.gelu(exact) if gelu else exact
+        with torch.autocast("cpu", torch.bfloat16):
+            made = fast_linear.linear(layer, x, gelu=gelu)
+    assert made.dtype == torch.bfloat16
+    assert made.shape == exact.shape
+    # Half a unit in the last of eight bits, and what fp32 sums leave.
+    torch.testing.assert_close(made.double(), exact, rtol=2**-8, atol=1e-5)
+
+
+def test_what_is_more_than_a_linear_layer_is_run_as_it_is() -> None:
+    layer = torch.nn.Linear(8, 8)
+    layer.register_forward_hook(lambda _layer, _inputs, output: output + 100)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert float(fast_linear.linear(layer, torch.zeros(1, 8)).min()) > 90
+    x = torch.zeros(1, 8, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        fast_linear.linear(torch.nn.Linear(8, 8), x, gelu=True).sum().backward()
+    assert x.grad is not None
 
 
 @pytest.mark.parametrize("name", list(VITS))
