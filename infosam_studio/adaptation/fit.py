@@ -193,7 +193,7 @@ class Loop:
             self._validate_last(progress)
             share = self._choose_share(progress)
         except Cancelled:
-            self.trainer.optimizer.zero_grad(set_to_none=True)
+            self.trainer.optimizer.zero_grad()
             self.resume.save(self.trainer, progress)
             raise
         return self._fitted(progress, share)

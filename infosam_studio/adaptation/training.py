@@ -26,6 +26,7 @@ from infosam_studio.adaptation.adapters import Student
 from infosam_studio.adaptation.features import FeatureStore
 from infosam_studio.adaptation.keeping import background_click, keeping_loss
 from infosam_studio.adaptation.losses import compression_loss, distillation_loss
+from infosam_studio.adaptation.optimizer import AdamW
 from infosam_studio.adaptation.plan import TrainingPlan
 from infosam_studio.adaptation.relation import RelationModule, tokens_of
 from infosam_studio.adaptation.rollout import Draws, Prompts, Rolled, Roller
@@ -84,7 +85,7 @@ class Trainer:
         self.micro = max(1, self.plan.micro_batch)
         self.optimizer = self._make_optimizer()
 
-    def _make_optimizer(self) -> torch.optim.Optimizer:
+    def _make_optimizer(self) -> AdamW:
         plan = self.plan
         groups: list[dict[str, Any]] = [
             {"params": list(self.student.decoder_parameters().values()), "lr": plan.learning_rate}
@@ -94,9 +95,7 @@ class Trainer:
             groups.append({"params": encoder, "lr": plan.encoder_rate})
         if self.relation is not None and plan.train_relation:
             groups.append({"params": list(self.relation.parameters()), "lr": plan.relation_rate})
-        if plan.weight_decay:
-            return torch.optim.AdamW(groups, weight_decay=plan.weight_decay)
-        return torch.optim.Adam(groups)
+        return AdamW(groups, weight_decay=plan.weight_decay)
 
     def trained(self) -> list[torch.nn.Parameter]:
         """Every parameter the optimiser moves."""
@@ -135,7 +134,7 @@ class Trainer:
         return self._apply(losses)
 
     def _smaller(self, count: int, error: BaseException) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if self.micro <= 1:
@@ -157,11 +156,11 @@ class Trainer:
         if plan.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(self.trained(), plan.clip, total)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         return Step(losses, float(total))
 
     def _skip(self, losses: Mapping[str, float]) -> Step:
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         self.skipped += 1
         self.rate *= 0.5
         if self.skipped >= MOST_SKIPPED:
@@ -180,7 +179,7 @@ class Trainer:
 
         Prompts come from ``draws``, or are those ``recorded`` for the whole batch.
         """
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         mine = self.spread.share(len(items))
         cuts = draws.cuts(mine, self.micro)
         whole = self.micro >= mine.stop - mine.start
@@ -279,13 +278,12 @@ class Trainer:
         loss = rolled.mask_loss.sum()
         if plan.recipe == "studio":
             loss = loss + plan.iou_weight * rolled.iou_loss.sum()
-        ends: list[Tensor] = [loss / batch]
-        given: list[Tensor | None] = [None]
+        total = loss / batch
         for end, grad in zip((part.rows_s, part.rows_t), rows, strict=True):
             if end.requires_grad and self.relation is not None:
-                ends.append(end)
-                given.append(grad)
-        torch.autograd.backward(ends, given)
+                # Its gradient is ``grad``; given to autograd as such it would import sympy.
+                total = total + (end * grad).sum()
+        total.backward()  # type: ignore[no-untyped-call]
 
     def _keep(self, items: Sequence[Item], draws: Draws, mine: slice) -> dict[str, float]:
         """Hold background clicks on the first samples' images to the teacher's answers."""

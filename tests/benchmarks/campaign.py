@@ -12,7 +12,10 @@ gate promotes it, exactly as pressing Adapt model does. Without the loop the bas
 One cell is (domain, with or without, seed); each finished cell is one JSON line, and cells
 already in the file are skipped, so it can be stopped and gone on with. The seed draws the
 objects of an image where it has more than ``--objects-per-image``, and seeds the training.
-Both arms zoom in on small objects, as a person would.
+Both arms zoom in on small objects, as a person would. With ``--suggest`` the loop's person also
+uses Suggest masks once the first adaptation has ended, whatever became of it: taking a suggestion
+up counts as a click (and is all where it reaches IoU 0.85), so does every corrective click on it,
+and so does dismissing what is left over on an image.
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ from tests.benchmarks.domain_project import (
     chosen,
     read_lines,
 )
+from tests.benchmarks.suggested_labels import Reviewer
 
 DOMAINS = ("nuclei", "wbc", "coffee_leaf")
 GOOD, CLICKS = 0.85, 8
@@ -67,6 +71,8 @@ class Campaign:
         self.marks: list[dict[str, Any]] = []
         self.since = 0
         self.labelling = 0.0
+        self.reviewer = Reviewer(self.work, self.predictor)
+        self.suggested = 0
 
     def run(self) -> dict[str, Any]:
         """Label image by image; the figures of the cell."""
@@ -88,14 +94,19 @@ class Campaign:
     def _label(self, item: Item) -> None:
         started = time.process_time()
         truth = chosen(item.truth(), self.args.objects_per_image, self.seed + item.record.id)
-        replays = self.work.click_through(
+        shown = self.reviewer.review(item, truth, clicks=CLICKS, good=GOOD)
+        self.suggested += len(shown)
+        rest = [number for number in range(len(truth)) if number not in shown]
+        clicked = self.work.click_through(
             self.predictor,
             item.record,
-            truth,
+            [truth[number] for number in rest],
             clicks=CLICKS,
             good=GOOD,
             single_mask=self.single,
         )
+        shown |= dict(zip(rest, clicked, strict=True))
+        replays = [shown[number] for number in range(len(truth))]
         self.work.label_replayed(item, truth, replays, GOOD)
         for replay in replays:
             row = [item.record.id, len(replay.clicks), round(replay.ious[0], 4)]
@@ -132,6 +143,8 @@ class Campaign:
                 folder = AdapterFolder.read(result.path)
                 self.predictor.load_adapter(folder)
                 self.single = is_single_mask(folder)
+        if self.args.suggest:
+            self.reviewer.learn(multimask=not self.single)
         mark["seconds"] = round(time.monotonic() - wall, 1)
         mark["cpu_seconds"] = round(time.process_time() - cpu, 1)
         self.marks.append(mark)
@@ -150,7 +163,9 @@ class Campaign:
         return {
             "images": len({row[0] for row in self.objects}),
             "objects": len(self.objects),
-            "clicks": sum(clicks),
+            "clicks": sum(clicks) + self.reviewer.dismissals,
+            "suggested": self.suggested,
+            "dismissals": self.reviewer.dismissals,
             "by_hand": sum(1 for row in self.objects if not row[3]),
             "adapt_seconds": round(sum(mark["seconds"] for mark in self.marks), 1),
             "adapt_cpu_seconds": round(sum(mark["cpu_seconds"] for mark in self.marks), 1),
@@ -181,7 +196,7 @@ def run(args: argparse.Namespace) -> int:
         sha = campaign.predictor.model.info.sha256[:12]
         line = {**cell, "model": sha, **campaign.run()}
         line["cpu_seconds"] = round(time.process_time() - started, 1)
-        kept = ("every", "steps", "speed", "method", "objects_per_image")
+        kept = ("every", "steps", "speed", "method", "objects_per_image", "suggest")
         line["choices"] = {key: getattr(args, key) for key in kept}
         append_line(args.out, line)
         shown = ("images", "objects", "clicks", "by_hand", "adapt_seconds", "cpu_seconds")
@@ -275,6 +290,7 @@ def parser() -> argparse.ArgumentParser:
     work.add_argument("--speed", default="instant")
     work.add_argument("--method", default="infosam")
     work.add_argument("--steps", type=int, default=25, help="of each adaptation")
+    work.add_argument("--suggest", action="store_true", help="review suggestions too")
     work.add_argument("--cache", type=Path, help="folder for embeddings")
     work.set_defaults(action=run)
     told = verbs.add_parser("report")
