@@ -20,6 +20,7 @@ from infosam_studio.segmentation.candidates import Mask
 from infosam_studio.segmentation.close_ups import View, sides_for, views
 from infosam_studio.segmentation.knowledge import Accepted, Knowledge, Learner
 from infosam_studio.segmentation.predictor import Embedding, Predictor
+from infosam_studio.segmentation.sharpening import Sharpening
 from infosam_studio.segmentation.suggesting import (
     DEFAULT_SUGGESTING,
     Suggestion,
@@ -34,6 +35,8 @@ Box = tuple[int, int, int, int]
 
 # Views learnt from at each distance; more takes longer and hardly changes anything.
 MOST_LEARNT = 16
+# How much of a search is looking again from near, for those who wait.
+NEARER_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,8 @@ class Study:
 class Search:
     """Suggestions on one image of ``size`` (H, W), view by view; ``done`` of ``steps`` are made.
 
-    ``taken`` are the objects that are there already.
+    Then what was found is looked at again from near. ``taken`` are the objects that are there
+    already.
     """
 
     def __init__(
@@ -144,7 +148,10 @@ class Search:
         self._taken = [(masks.bbox(mask), mask) for mask in taken]
         self._found: list[Suggestion] = []
         self._boxes: list[Box] = []
+        self._sides: dict[tuple[float, float], int] = {}
         self._unexplained: dict[int, list[NDArray[np.float64]]] = {}
+        self._size = size
+        self._near: Sharpening | None = None
         self.steps, self.done = len(self._views), 0
 
     def step(
@@ -153,11 +160,11 @@ class Search:
         encode: Encode,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> bool:
-        """Look at one view; False where none is left."""
+        """Look at one view, or at what was found; False where nothing is left."""
         while self.done < self.steps and not self._is_worth(self._views[self.done]):
             self.done += 1
         if self.done >= self.steps:
-            return False
+            return self._sharpening(predictor).step(predictor, encode, cancelled)
         view = self._views[self.done]
         sure = [
             (box, one.mask)
@@ -177,9 +184,26 @@ class Search:
         moved = [_moved(one, view) for one in seen.suggestions]
         self._found += moved
         self._boxes += [masks.bbox(one.mask) for one in moved]
+        self._sides.update({one.point: _width(view) for one in moved})
         self._unexplained.setdefault(view.side, []).append(seen.unexplained + view.box[:2])
         self.done += 1
         return True
+
+    def _sharpening(self, predictor: Predictor) -> Sharpening:
+        """The nearer look at all that was found, once every view has been looked at."""
+        if self._near is None:
+            found = best_of(alike(self._found, self._options), self._options)
+            input_size = int(predictor.sam.image_encoder.img_size)
+            self._near = Sharpening(found, self._sides, self._size, input_size)
+        return self._near
+
+    @property
+    def share(self) -> float:
+        """How far the search is, 0 to 1."""
+        looked = self.done / max(1, self.steps)
+        if self._near is None:
+            return (1 - NEARER_SHARE) * looked
+        return 1 - NEARER_SHARE * (1 - self._near.done / max(1, self._near.steps))
 
     def _is_worth(self, view: View) -> bool:
         """Whether something in a view was warm from farther away, but no mask was convincing."""
@@ -195,6 +219,8 @@ class Search:
 
     def suggestions(self) -> list[Suggestion]:
         """What was found so far without duplicates, the most confident first."""
+        if self._near is not None:
+            return best_of(self._near.suggestions(), self._options)
         return best_of(alike(self._found, self._options), self._options)
 
 
@@ -213,6 +239,12 @@ def search(
     while looking.step(predictor, encode, cancelled):
         pass
     return looking.suggestions()
+
+
+def _width(view: View) -> int:
+    """The longer side of what a view shows, in image pixels."""
+    x0, y0, x1, y1 = view.box
+    return max(x1 - x0, y1 - y0)
 
 
 def _is_huge(view: View) -> bool:

@@ -140,8 +140,7 @@ class SuggestJob:
             options = SuggestOptions(batch=BATCH)
             self._search = Search(study.knowledge, _size(target.job), target.taken, options)
         search = self._search
-        search.step(predictor, lambda view: self._look(predictor, target.job, view, stop), stop)
-        if search.done < search.steps:
+        if search.step(predictor, lambda view: self._look(predictor, target.job, view, stop), stop):
             return self._told(study)
         found = tuple(search.suggestions())
         self._next, self._search = self._next + 1, None
@@ -178,7 +177,7 @@ class SuggestJob:
     def _told(self, study: Study, result: Found | None = None) -> Progress:
         """How far it is, in hundredths of an image."""
         learnt = study.done / max(1, study.steps)
-        within = self._search.done / self._search.steps if self._search is not None else 0.0
+        within = self._search.share if self._search is not None else 0.0
         done = round(100 * (LEARNING * learnt + self._next + within))
         of = 100 * (LEARNING + len(self.targets))
         finished = self._next >= len(self.targets)

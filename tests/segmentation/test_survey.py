@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -28,6 +29,7 @@ from infosam_studio.segmentation.fits import Judge
 from infosam_studio.segmentation.places import warm_places
 from infosam_studio.segmentation.predictor import Embedding, Predictor
 from infosam_studio.segmentation.prompts import ImageIdentity
+from infosam_studio.segmentation.sharpening import Sharpening
 from infosam_studio.segmentation.suggesting import (
     Suggestion,
     SuggestOptions,
@@ -276,3 +278,30 @@ def test_a_view_tells_of_its_part_only(looker: Looker, study: Study) -> None:
         x, y, width, _height = masks.bbox(one.mask)
         assert y > 0
         assert x + width < 128
+
+
+@needs_starter
+def test_a_coarse_mask_gets_better_from_near_and_only_there() -> None:
+    looker = Looker()
+    _, truth = looker.pictures[0]
+    inside = truth[3]
+    ys, xs = np.nonzero(inside)
+    coarse = np.zeros_like(inside)
+    coarse[ys.min() - 1 : ys.max() + 2, xs.min() - 1 : xs.max() + 2] = True
+    point = (float(xs.mean()), float(ys.mean()))
+    one = Suggestion(masks.encode(coarse), point, 0.8, 1)
+    for sides, size in (({point: 128}, 512), ({point: SIZE}, 1024), ({}, 512)):
+        assert Sharpening([one], sides, (SIZE, SIZE), size).steps == 0
+    nearer = Sharpening([one], {point: SIZE}, (SIZE, SIZE), 512)
+    with pytest.raises(Cancelled):
+        nearer.step(looker.predictor, lambda view: looker.encode(0, view), lambda: True)
+    assert nearer.step(looker.predictor, lambda view: looker.encode(0, view))
+    assert not nearer.step(looker.predictor, lambda view: looker.encode(0, view))
+    made = nearer.suggestions()[0]
+    assert (made.point, made.confidence) == (one.point, one.confidence)
+    wanted = masks.encode(inside)
+    assert masks.iou(made.mask, wanted) > masks.iou(one.mask, wanted) + 0.1
+    elsewhere = replace(one, mask=masks.encode(np.roll(coarse, 100, axis=1)))
+    another = np.zeros((128, 128), bool)
+    another[:9, :9] = True  # is not taken
+    assert nearer._better(elsewhere, another, (0, 0)) is elsewhere
