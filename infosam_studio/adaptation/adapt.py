@@ -125,7 +125,7 @@ class _Run:
         spread: Spread,
     ) -> None:
         self.project, self.clock = project, clock
-        options = self.options = with_method(options)
+        self.options = options
         self.emit, self.threads, self.spread = emit, threads, spread
         self.device = choose_device(options.device)
         self.name = options.name or next_name(project.adapters_dir)
@@ -142,6 +142,8 @@ class _Run:
             collect(self.project, seed=options.seed, train_images=options.train_images),
             self.clock.check,
         )
+        labelled = count_images((*data.train, *data.validation))
+        options = self.options = with_method(options, labelled)
         self.clock.check()
         model = load_checkpoint(model_name(self.project, options.model), self.device)
         disk = DiskCache(self.project.cache_dir / "embeddings")

@@ -16,9 +16,12 @@ RECIPES: Final = ("studio", "paper")
 METHODS: Final = ("infosam", "lora", "decoder")
 SPEEDS: Final = ("instant", "full")
 
-# The study (ten images, report domains) found no difference in clicks that can be told from chance:
-# -0.04 per object with speed instant (-0.13 to +0.05); full was not compared.
-DEFAULT_METHOD: Final = {"instant": "infosam", "full": "infosam"}
+# What needed the fewest clicks in the study (report domains), by labelled images. Differences are
+# small, at most 0.09 clicks per object (resources/guide/adaptation_study.md).
+BEST_METHOD: Final = {
+    "instant": {1: "infosam", 5: "lora", 10: "infosam"},
+    "full": {10: "lora"},
+}
 
 # Recipe studio weighs the information terms a tenth of what the paper does: with few labels and
 # few steps the published weights held the student back (white blood cells, 10 images: IoU@1 0.71
@@ -80,13 +83,16 @@ class AdaptOptions:
             raise StudioError("Recipe paper trains the encoder: use it with --speed full.")
 
 
-def with_method(options: AdaptOptions) -> AdaptOptions:
-    """The same options, ``auto`` resolved to what the study found best; recipe ``paper`` is
-    InfoSAM by definition."""
+def with_method(options: AdaptOptions, images: int) -> AdaptOptions:
+    """The same options, ``auto`` resolved to what the study found best with about as many labelled
+    ``images``; recipe ``paper`` is InfoSAM by definition."""
     if options.method != "auto":
         return options
-    best = "infosam" if options.recipe == "paper" else DEFAULT_METHOD[options.speed]
-    return replace(options, method=best)
+    if options.recipe == "paper":
+        return replace(options, method="infosam")
+    best = BEST_METHOD[options.speed]
+    nearest = min(best, key=lambda number: abs(math.log(number / max(1, images))))
+    return replace(options, method=best[nearest])
 
 
 def _one_of(label: str, value: str, known: tuple[str, ...]) -> None:

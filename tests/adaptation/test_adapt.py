@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from infosam_studio import cli
 from infosam_studio.adaptation import versions
 from infosam_studio.adaptation.adapt import AdaptResult, run_adapt
 from infosam_studio.adaptation.evaluation import EvaluateOptions, evaluate_project
-from infosam_studio.adaptation.plan import AdaptOptions
+from infosam_studio.adaptation.plan import AdaptOptions, with_method
 from infosam_studio.annotation.project import Project
 from infosam_studio.errors import Cancelled, StudioError
 from infosam_studio.events import CHILD_VARIABLE, Control, Event, parse_line
@@ -49,7 +50,7 @@ def adapted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, AdaptResult
     """A project of five images after one short instant run."""
     folder = project_of(tmp_path_factory.mktemp("adapted"), 5)
     events: list[Event] = []
-    options = AdaptOptions(folder, speed="instant", epochs=2, name="first")
+    options = AdaptOptions(folder, method="infosam", speed="instant", epochs=2, name="first")
     return folder, run_adapt(options, events.append), events
 
 
@@ -246,3 +247,17 @@ def test_events_of_a_child_whose_parent_goes_away(tmp_path: Path) -> None:
 def test_wrong_options_are_one_sentence(wrong: dict[str, object], text: str) -> None:
     with pytest.raises(StudioError, match=text):
         AdaptOptions(Path("p"), **wrong)  # type: ignore[arg-type]
+
+
+def test_the_method_of_auto_is_what_the_study_found_best() -> None:
+    def chosen(images: int, **choices: Any) -> str:
+        return with_method(AdaptOptions(Path("p"), **choices), images).method
+
+    assert [chosen(number) for number in (0, 1, 2, 3, 7, 8, 300)] == [
+        *["infosam"] * 3,
+        *["lora"] * 2,
+        *["infosam"] * 2,
+    ]
+    assert {chosen(number, speed="full") for number in (1, 10, 90)} == {"lora"}
+    assert chosen(4, speed="full", recipe="paper") == "infosam"
+    assert chosen(4, method="decoder") == "decoder"
