@@ -190,6 +190,8 @@ def compare(steps: int, size: int, kinds: Sequence[str] = KINDS) -> dict[str, An
     out["full_added_memory_share"] = round(added, 3)
     gaps = [abs(a - b) for a, b in zip(plain["losses"], full["losses"], strict=True)]
     out["largest_loss_gap"] = max(gaps)
+    shares = [gap / abs(loss) for gap, loss in zip(gaps, plain["losses"], strict=True)]
+    out["largest_relative_loss_gap"] = max(shares)
     return out
 
 
