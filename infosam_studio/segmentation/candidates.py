@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from infosam_studio.errors import Cancelled
 from infosam_studio.segmentation.predictor import BATCH_CPU, BATCH_GPU, Embedding, Predictor
 from infosam_studio.segmentation.prompts import Prompt
 
@@ -32,12 +34,22 @@ class Candidates:
 
 
 def decode_points(
-    predictor: Predictor, embedding: Embedding, points: Array, *, multimask: bool
+    predictor: Predictor,
+    embedding: Embedding,
+    points: Array,
+    *,
+    multimask: bool,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Candidates:
-    """Every candidate of one click at each of the points [N, 2] (image pixels)."""
+    """Every candidate of one click at each of the points [N, 2] (image pixels).
+
+    Raises `Cancelled` where asked to stop.
+    """
     size = BATCH_CPU if predictor.device.type == "cpu" else BATCH_GPU
     parts = []
     for start in range(0, len(points), size):
+        if cancelled():
+            raise Cancelled
         prompts = [Prompt.from_clicks([[x, y, 1]]) for x, y in points[start : start + size]]
         parts.append(predictor.decode_tokens(embedding, prompts, multimask=multimask))
     logits, scores, tokens = (torch.cat(column) for column in zip(*parts, strict=True))

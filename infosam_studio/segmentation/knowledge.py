@@ -134,9 +134,14 @@ class Learner:
         self._tokens: list[NDArray[np.float32]] = []
         self._classes: list[int] = []
 
-    def look_at(self, image: Accepted) -> None:
-        """Take in where the objects of an image lie."""
-        covers = [_coverage(self._predictor, image.embedding, mask) for mask in image.masks]
+    def look_at(self, image: Accepted, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Take in where the objects of an image lie; `Cancelled`, and nothing taken in, where
+        asked to stop."""
+        covers = []
+        for mask in image.masks:
+            if cancelled():
+                raise Cancelled
+            covers.append(_coverage(self._predictor, image.embedding, mask))
         self._covers.append(covers)
         self._areas += [float(covers[n].sum()) for n in image.uncut()]
         self._cells.append(_cells_of(image, covers))
@@ -151,8 +156,19 @@ class Learner:
             self._cells.clear()
         return self._map
 
-    def try_on(self, place: int, image: Accepted) -> None:
-        """Click on and beside the objects of the image looked at as number ``place``."""
+    def try_on(
+        self, place: int, image: Accepted, cancelled: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Click on and beside the objects of the image looked at as number ``place``;
+        `Cancelled`, and nothing learnt, where asked to stop."""
+        drawn = self._rng.bit_generator.state
+        try:
+            self._try_on(place, image, cancelled)
+        except Cancelled:
+            self._rng.bit_generator.state = drawn  # made again with the same clicks
+            raise
+
+    def _try_on(self, place: int, image: Accepted, cancelled: Callable[[], bool]) -> None:
         heat = self.cells().heat(image.embedding)
         covers, count = self._covers[place], len(self._covers)
         each = max(1, MOST_OBJECTS // count)
@@ -163,7 +179,13 @@ class Learner:
         tried = np.concatenate([np.array(points).reshape(-1, 2), beside])
         if not len(tried):
             return
-        found = decode_points(self._predictor, image.embedding, tried, multimask=self._multimask)
+        found = decode_points(
+            self._predictor,
+            image.embedding,
+            tried,
+            multimask=self._multimask,
+            cancelled=cancelled,
+        )
         truth = np.stack([cover > 0.5 for cover in covers])
         ious = _best_ious(found.logits.numpy() > 0, truth)
         uncut = ~cut_off(found, image.embedding, image.open_sides)

@@ -76,8 +76,16 @@ class Study:
         self._learners: dict[int, Learner] = {}
         self.knowledge: dict[int, Knowledge] = {}
 
-    def step(self, predictor: Predictor, encode: Callable[[int, View], Embedding]) -> bool:
-        """Learn from one view; False where nothing is left. ``encode`` gets the image's number."""
+    def step(
+        self,
+        predictor: Predictor,
+        encode: Callable[[int, View], Embedding],
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Learn from one view; False where nothing is left. ``encode`` gets the image's number.
+
+        A step that is cancelled is made again.
+        """
         if self.done >= self.steps:
             return False
         side, number, trying = self._tasks[self.done]
@@ -86,9 +94,9 @@ class Study:
         place, learner = self._places[side][number], self._learners[side]
         accepted = self._accepted(place, encode(place.image, place.view))
         if trying:
-            learner.try_on(number, accepted)
+            learner.try_on(number, accepted, cancelled)
         else:
-            learner.look_at(accepted)
+            learner.look_at(accepted, cancelled)
         self.done += 1
         if trying and number + 1 == len(self._places[side]):
             self.knowledge[side] = learner.finish()

@@ -133,7 +133,8 @@ class SuggestJob:
             return self.cancelled or make_room()
 
         study = self._studying(predictor)
-        if study.step(predictor, lambda n, v: self._look(predictor, self._known[n].job, v, stop)):
+        known = self._known
+        if study.step(predictor, lambda n, v: self._look(predictor, known[n].job, v, stop), stop):
             return self._told(study)
         target = self.targets[self._next]
         if self._search is None:

@@ -49,7 +49,8 @@ def job_of(work: DomainProject, items: Sequence[Item], truth: Sequence[Any]) -> 
 def _image_job(work: DomainProject, item: Item) -> ImageJob:
     record = item.record
     path = work.project.image_path(record)
-    return ImageJob(record.id, path, record.sha256, record.width, record.height, record.view)
+    view = work.project.view_settings(record)
+    return ImageJob(record.id, path, record.sha256, record.width, record.height, view)
 
 
 def cancel_once(job: SuggestJob, wait: float) -> dict[str, Any]:

@@ -222,6 +222,30 @@ def test_the_judge_learns_from_tokens_what_figures_do_not_say() -> None:
 
 
 @needs_starter
+def test_learning_that_is_interrupted_ends_where_it_would_have(
+    looker: Looker, study: Study
+) -> None:
+    """A click that arrives, or Cancel, need not wait for the end of a step."""
+    again = Study([looker.known()])
+    calls, interrupted = 0, 0
+
+    def now_and_then() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls % 20 == 0
+
+    while again.done < again.steps:
+        try:
+            again.step(looker.predictor, looker.encode, now_and_then)
+        except Cancelled:
+            interrupted += 1
+    assert interrupted > 1
+    for side, known in study.knowledge.items():
+        np.testing.assert_array_equal(again.knowledge[side].tokens, known.tokens)
+        assert again.knowledge[side].areas == known.areas
+
+
+@needs_starter
 def test_small_objects_are_found_from_near(looker: Looker, study: Study) -> None:
     assert list(study.knowledge) == [128]
     assert study.done == study.steps
