@@ -1,7 +1,7 @@
 """One optimisation step of recipe ``studio`` on ViT-B, the plain way against ours.
 
     python -m tests.benchmarks.bench_adapt_step [--steps 4] [--size 512] [--out FILE]
-    python -m tests.benchmarks.bench_adapt_step --agree
+    python -m tests.benchmarks.bench_adapt_step --agree [--precision fp32]
 
 ``--agree`` takes 20 steps of ``plain`` and ``full`` at 128 px, where they cost a tenth of those
 at 512 px, and compares their losses: what is cached and cut is the same at every size.
@@ -95,7 +95,7 @@ def vit_b(size: int) -> Any:
     return upstream.Sam(encoder, prompts, decoder).eval().requires_grad_(False)
 
 
-def trainer_of(kind: str, size: int, folder: Path) -> tuple[Trainer, Sampler]:
+def trainer_of(kind: str, size: int, folder: Path, precision: str) -> tuple[Trainer, Sampler]:
     """The trainer of one configuration and its batches."""
     pictures, samples = labelled(folder, IMAGES, objects=2)
     predictor = Predictor(LoadedModel.from_sam(vit_b(size), architecture="vit_b"))
@@ -105,7 +105,7 @@ def trainer_of(kind: str, size: int, folder: Path) -> tuple[Trainer, Sampler]:
         speed=speed,
         first_block=split_encoder(predictor.sam).default_first,
         image_size=size,
-        precision=best_precision(),
+        precision=precision,
         seed=0,
     )
     plan = replace(plan, batch=BATCH, rounds=ROUNDS, views=(0,), canvas=256, micro_batch=1)
@@ -139,11 +139,11 @@ def trainer_of(kind: str, size: int, folder: Path) -> tuple[Trainer, Sampler]:
     return trainer, Sampler(samples, batch=BATCH, views=(0,), seed=0)
 
 
-def measure(kind: str, steps: int, size: int) -> dict[str, Any]:
+def measure(kind: str, steps: int, size: int, precision: str) -> dict[str, Any]:
     """Run one configuration in this process."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        trainer, sampler = trainer_of(kind, size, Path(folder))
+        trainer, sampler = trainer_of(kind, size, Path(folder), precision)
         loaded = peak_memory_mb(torch.device("cpu"))
         times, losses = [], []
         for step in range(steps):
@@ -168,12 +168,15 @@ def measure(kind: str, steps: int, size: int) -> dict[str, Any]:
     }
 
 
-def compare(steps: int, size: int, kinds: Sequence[str] = KINDS) -> dict[str, Any]:
+def compare(
+    steps: int, size: int, kinds: Sequence[str] = KINDS, precision: str | None = None
+) -> dict[str, Any]:
     """All configurations, each in its own process, and how they relate."""
     found = {}
     for kind in kinds:
         command = [sys.executable, "-m", "tests.benchmarks.bench_adapt_step", "--one", kind]
         command += ["--steps", str(steps), "--size", str(size)]
+        command += ["--precision", precision or best_precision()]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=True, timeout=3600
@@ -217,12 +220,17 @@ def main() -> int:
     parser.add_argument("--agree", action="store_true")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--precision", help="fp32 or bf16; default: the app's own here")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(measure(args.one, args.steps, args.size)))
+        made = measure(args.one, args.steps, args.size, args.precision or best_precision())
+        print(json.dumps(made))
         return 0
-    result = compare(20, 128, ("plain", "full")) if args.agree else compare(args.steps, args.size)
+    if args.agree:
+        result = compare(20, 128, ("plain", "full"), args.precision)
+    else:
+        result = compare(args.steps, args.size, precision=args.precision)
     text = json.dumps(result, indent=1)
     if args.out is not None:
         args.out.write_text(text, encoding="utf-8")
