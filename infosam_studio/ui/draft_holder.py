@@ -24,7 +24,7 @@ class DraftHolder(QObject):
         super().__init__(parent)
         self._document = document
         self._batches = kept_batches(document)
-        self._accept_wanted = False
+        self._accept_wanted: tuple[Draft, ...] = ()
         self.clock = ActivityClock()
         self._save_timer = QTimer(self)
         self._save_timer.setSingleShot(True)
@@ -62,12 +62,17 @@ class DraftHolder(QObject):
         """How many objects of this image are unfinished."""
         return len(self._batch.drafts) if self._batch is not None else 0
 
-    def _own(self) -> Batch | None:
-        """The current image's batch, made where there is none."""
+    def _own(self, *, of_next: bool = False) -> Batch | None:
+        """The current image's batch, made where there is none.
+
+        What Enter was pressed for too early is not wanted any more, unless what comes now is
+        ``of_next`` object.
+        """
         image_id = self._document.current_id
         if image_id is None:
             return None
-        self._accept_wanted = False
+        if not of_next:
+            self._accept_wanted = ()
         return self._batches.setdefault(image_id, Batch(image_id))
 
     @property

@@ -51,14 +51,22 @@ class Drafting(DraftHolder):
         if self.draft is None and label == 0:
             self.refused.emit("Click the object first; then remove what is too much.")
             return
-        batch = self._own()
+        batch = self._next_or_own(label == 1)
         if batch is not None:
             batch.own().add_point(x, y, label)
             self._ask(batch)
 
+    def _next_or_own(self, adds: bool) -> Batch | None:
+        """The batch for a prompt: one that ``adds`` while Enter waits for a mask begins the next
+        object, others go on with this one."""
+        of_next = adds and bool(self._accept_wanted)
+        if of_next:
+            self.park()
+        return self._own(of_next=of_next)
+
     def add_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
         """A dragged box in image pixels, for the object that is worked on."""
-        batch = self._own()
+        batch = self._next_or_own(adds=True)
         if batch is not None:
             batch.own().add_box(x0, y0, x1, y1)
             self._ask(batch)
@@ -78,7 +86,7 @@ class Drafting(DraftHolder):
         name: str,
     ) -> None:
         """A lasso or scribble, as points and perhaps a box, in one step."""
-        batch = self._own()
+        batch = self._next_or_own(any(label for _, _, label in points) or box is not None)
         if batch is not None:
             batch.own().add_prompts(points, box, name)
             self._ask(batch)
@@ -167,8 +175,9 @@ class Drafting(DraftHolder):
         if answer.image_id == self._document.current_id:
             self._changed()
             self.answered.emit(answer)
-            if self._accept_wanted and not (batch is not None and batch.waiting()):
-                self.accept()
+            wanted = self._accept_wanted
+            if wanted and not any(one.waiting() for one in wanted):
+                self._commit([one for one in batch.drafts if one in wanted] if batch else [])
 
     def _look_again(self, draft: Draft, answer: Answer) -> None:
         """Ask once more where another part of the image would show the object better."""
@@ -278,7 +287,7 @@ class Drafting(DraftHolder):
         return True
 
     def _went(self) -> None:
-        self._accept_wanted = False
+        self._accept_wanted = ()
         self.clock.touch()
         self._show_class(self.draft)
         self._ask_missing()
@@ -312,14 +321,22 @@ class Drafting(DraftHolder):
         batch, image = self._batch, self._document.current
         if batch is None or image is None or not batch.drafts:
             return 0
-        self._accept_wanted = batch.waiting()
-        if self._accept_wanted:
+        if batch.waiting():
+            self._accept_wanted = tuple(batch.drafts)
             return 0
-        if batch.active is not None:
+        return self._commit(batch.drafts)
+
+    def _commit(self, drafts: list[Draft]) -> int:
+        """Commit these of the current image's unfinished objects; the others stay."""
+        self._accept_wanted = ()
+        batch = self._batch
+        if batch is None:
+            return 0
+        if batch.active is not None and batch.active in drafts:
             batch.active.class_id = self._document.class_id
             batch.active.seconds += self.clock.take()
-        good = [one for one in batch.drafts if (one.crop() or crops.EMPTY).area]
-        left = [one for one in batch.drafts if one not in good]
+        good = [one for one in drafts if (one.crop() or crops.EMPTY).area]
+        left = [one for one in drafts if one not in good]
         if left:
             which = "This mask is" if len(left) == 1 else f"{len(left)} masks are"
             self.refused.emit(f"{which} empty. Click inside the object or draw a box.")
@@ -328,7 +345,7 @@ class Drafting(DraftHolder):
         except StudioError as problem:
             self.refused.emit(str(problem))
             return 0
-        batch.keep(left)
+        batch.keep([one for one in batch.drafts if one not in good])
         self._changed()
         for object_id in accepted:
             self.accepted.emit(object_id)
@@ -337,7 +354,7 @@ class Drafting(DraftHolder):
     @Slot()
     def _image_changed(self) -> None:
         self.clock.take()
-        self._accept_wanted = False
+        self._accept_wanted = ()
         self.looking.region = None
         self._show_class(self.draft)
         self._ask_missing()

@@ -151,3 +151,37 @@ def test_hover_shows_a_preview_and_makes_no_draft(qtbot: Any, bench: Workbench) 
         QTest.mouseMove(bench.view.viewport(), at(bench, 70, 80))
     assert bench.drafting.draft is None
     bench.options.hover.setChecked(False)
+
+
+def test_a_click_while_enter_waits_for_a_mask_begins_the_next_object(
+    qtbot: Any, bench: Workbench
+) -> None:
+    """Somebody quicker than the model must not get two objects in one."""
+    drafting = bench.drafting
+    drafting.add_point(70, 80, 1)
+    assert drafting.accept() == 0  # its mask is on its way
+    drafting.add_point(180, 90, 1)
+    qtbot.waitUntil(lambda: len(bench.document.objects) == 1, timeout=60_000)
+    wait_mask(qtbot, bench)
+    (first,) = bench.document.objects.values()
+    assert [point[:2] for point in first.prompts.points] == [(70, 80)]
+    assert drafting.count == 1  # the second one is not accepted before it is asked for
+    draft = drafting.draft
+    assert draft is not None
+    assert draft.current is not None
+    assert [point[:2] for point in draft.current.points] == [(180, 90)]
+    assert drafting.accept() == 1
+    assert len(bench.document.objects) == 2
+
+
+def test_a_negative_click_takes_an_early_enter_back(qtbot: Any, bench: Workbench) -> None:
+    drafting = bench.drafting
+    drafting.add_point(70, 80, 1)
+    assert drafting.accept() == 0
+    drafting.add_point(180, 90, 0)
+    wait_mask(qtbot, bench)
+    assert not bench.document.objects
+    draft = drafting.draft
+    assert draft is not None
+    assert draft.current is not None
+    assert len(draft.current.points) == 2
