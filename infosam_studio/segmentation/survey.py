@@ -156,7 +156,6 @@ class Search:
         self._taken = [(masks.bbox(mask), mask) for mask in taken]
         self._found: list[Suggestion] = []
         self._boxes: list[Box] = []
-        self._sides: dict[tuple[float, float], int] = {}
         self._unexplained: dict[int, list[NDArray[np.float64]]] = {}
         self._size = size
         self._near: Sharpening | None = None
@@ -192,7 +191,6 @@ class Search:
         moved = [_moved(one, view) for one in seen.suggestions]
         self._found += moved
         self._boxes += [masks.bbox(one.mask) for one in moved]
-        self._sides.update({one.point: _width(view) for one in moved})
         self._unexplained.setdefault(view.side, []).append(seen.unexplained + view.box[:2])
         self.done += 1
         return True
@@ -202,7 +200,7 @@ class Search:
         if self._near is None:
             found = best_of(alike(self._found, self._options), self._options)
             input_size = int(predictor.sam.image_encoder.img_size)
-            self._near = Sharpening(found, self._sides, self._size, input_size)
+            self._near = Sharpening(found, self._size, input_size)
         return self._near
 
     @property
@@ -247,12 +245,6 @@ def search(
     while looking.step(predictor, encode, cancelled):
         pass
     return looking.suggestions()
-
-
-def _width(view: View) -> int:
-    """The longer side of what a view shows, in image pixels."""
-    x0, y0, x1, y1 = view.box
-    return max(x1 - x0, y1 - y0)
 
 
 def _is_huge(view: View) -> bool:
