@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from infosam_studio.adaptation.samples import LabelledImage, Sample, TrainingSet, in_turn
 from infosam_studio.annotation import masks
-from infosam_studio.annotation.regions import Region, covers, region_around
+from infosam_studio.annotation.regions import Region, region_holding
 
 
 def with_regions(data: TrainingSet, input_size: int) -> TrainingSet:
@@ -71,8 +71,7 @@ def _each(samples: Iterable[Sample], seen: Callable[[Sample], Sample]) -> tuple[
 def _region(sample: Sample, image: LabelledImage, input_size: int) -> Region | None:
     x, y, width, height = masks.bbox(sample.mask)
     box = (x, y, x + width, y + height)
-    region = region_around(box, image.width, image.height, input_size)
-    return region if region is not None and covers(region, box) else None
+    return region_holding(box, image.width, image.height, input_size)
 
 
 def _frame(image: LabelledImage, region: Region, frame_id: int) -> LabelledImage:

@@ -121,18 +121,10 @@ def look(decoder: Any, features: Tensor, image_pe: Tensor) -> Seen:
     # A map's tokens lie across its memory, and every product would copy them anew.
     tokens, position = tokens_of(features).contiguous(), tokens_of(image_pe).contiguous()
     placed = [asked.k_proj, answering.q_proj]
-    projected = torch.cat(
-        [
-            functional.linear(
-                tokens + position,
-                torch.cat([layer.weight for layer in placed]),
-                torch.cat([layer.bias for layer in placed]),
-            ),
-            asked.v_proj(tokens),
-        ],
-        dim=-1,
-    )
     matrix = torch.cat([layer.weight for layer in (*placed, asked.v_proj)])
+    bias = torch.cat([layer.bias for layer in placed])
+    keys_and_back = functional.linear(tokens + position, matrix[: len(bias)], bias)
+    projected = torch.cat([keys_and_back, asked.v_proj(tokens)], dim=-1)
     return Seen(tokens, position, matrix, projected)
 
 

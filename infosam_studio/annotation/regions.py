@@ -62,6 +62,14 @@ def region_around(
     return choose_region(_view_of(box, 0.0), width, height, input_size)
 
 
+def region_holding(
+    box: tuple[float, float, float, float], width: int, height: int, input_size: int
+) -> Region | None:
+    """`region_around`, and None too where that would cut the object off."""
+    region = region_around(box, width, height, input_size)
+    return region if region is not None and covers(region, box) else None
+
+
 def region_of_clicks(
     box: tuple[float, float, float, float], width: int, height: int, input_size: int
 ) -> Region | None:

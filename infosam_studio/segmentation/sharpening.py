@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from infosam_studio.annotation import masks
-from infosam_studio.annotation.regions import ENLARGES_UP_TO, Region, region_around
+from infosam_studio.annotation.regions import ENLARGES_UP_TO, Region, region_holding
 from infosam_studio.errors import Cancelled
 from infosam_studio.segmentation.close_ups import View
 from infosam_studio.segmentation.predictor import Embedding, Predictor
@@ -55,7 +55,7 @@ class Sharpening:
     def _near(self, one: Suggestion, input_size: int) -> Region | None:
         x, y, width, height = masks.bbox(one.mask)
         box = (x, y, x + width, y + height)
-        return region_around(box, self._size[1], self._size[0], input_size)
+        return region_holding(box, self._size[1], self._size[0], input_size)
 
     def step(
         self,

@@ -79,14 +79,10 @@ class DomainProject:
 
         Small objects are looked at closely, as by somebody who zooms in on them.
         """
-        size = int(predictor.sam.image_encoder.img_size)
         found: dict[int, Replay] = {}
         regions: dict[Region | None, list[int]] = {}
         for place, mask in enumerate(truth):
-            x, y, width, height = masks.bbox(masks.encode(mask))
-            box = (x, y, x + width, y + height)
-            region = region_around(box, record.width, record.height, size)
-            regions.setdefault(region, []).append(place)
+            regions.setdefault(near(predictor, record, mask), []).append(place)
         for region, places in regions.items():
             replays = replay_many(
                 predictor,
@@ -137,6 +133,13 @@ class DomainProject:
     def close(self) -> None:
         """Let go of the project."""
         self.project.close()
+
+
+def near(predictor: Predictor, record: ImageRecord, mask: Mask) -> Region | None:
+    """What somebody sees who zooms in on an object; None: the whole image."""
+    size = int(predictor.sam.image_encoder.img_size)
+    x, y, width, height = masks.bbox(masks.encode(mask))
+    return region_around((x, y, x + width, y + height), record.width, record.height, size)
 
 
 def chosen(truth: Sequence[Mask], most: int | None, seed: int) -> list[Mask]:

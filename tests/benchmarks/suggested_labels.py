@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from infosam_studio.annotation import masks
-from infosam_studio.annotation.regions import region_around
 from infosam_studio.segmentation.clicks import Replay, mask_iou, next_click
 from infosam_studio.segmentation.close_ups import View
 from infosam_studio.segmentation.predictor import Embedding, Predictor
 from infosam_studio.segmentation.prompts import Prompt
 from infosam_studio.segmentation.suggesting import Suggestion
 from infosam_studio.segmentation.survey import Known, Search, Study
-from tests.benchmarks.domain_project import DomainProject, Item, Mask
+from tests.benchmarks.bench_suggest import SHOWN
+from tests.benchmarks.domain_project import DomainProject, Item, Mask, near
 
-# Where the slider stands at first, and what counts as a suggestion of an object.
-SHOWN, SAME = 0.5, 0.5
+# What counts as a suggestion of an object.
+SAME = 0.5
 
 
 class Reviewer:
@@ -77,7 +77,8 @@ class Reviewer:
         first = mask_iou(mask, target)
         made, ious = [(round(one.point[0]), round(one.point[1]), 1)], [first]
         if first < good:
-            embedding = self._near(item, target)
+            region = near(self.predictor, item.record, target)
+            embedding = self.work.embedding(self.predictor, item.record, region)
             logits = self.predictor.logits_of_mask(embedding, mask)
             while ious[-1] < good and len(made) < clicks:
                 click = next_click(target, mask)
@@ -89,11 +90,3 @@ class Reviewer:
                 mask, logits = answer.masks[0], answer.low_res[0]
                 ious.append(mask_iou(mask, target))
         return Replay(ious, first, made, mask, None)
-
-    def _near(self, item: Item, target: Mask) -> Embedding:
-        """The look that somebody has who zooms in on the object."""
-        x, y, width, height = masks.bbox(masks.encode(target))
-        size = int(self.predictor.sam.image_encoder.img_size)
-        box = (x, y, x + width, y + height)
-        region = region_around(box, item.record.width, item.record.height, size)
-        return self.work.embedding(self.predictor, item.record, region)
