@@ -284,8 +284,39 @@ def _panel(
     return "".join(out)
 
 
+def with_tables(page: str, tables: Mapping[str, str]) -> str:
+    """A guide page with each of these tables or lists in place of the one below its heading.
+
+    ``tables`` maps the words with which a bold heading of one line opens to the new text;
+    KeyError where the page has no such heading.
+    """
+    lines = page.splitlines()
+    for heading, table in tables.items():
+        opens = [n for n, line in enumerate(lines) if line.startswith(f"**{heading}")]
+        if not opens:
+            raise KeyError(heading)
+        first = last = opens[0] + 2
+        while last < len(lines) and lines[last].startswith(("| ", "|--", "* ")):
+            last += 1
+        lines[first:last] = table.strip().splitlines()
+    return "\n".join(lines) + "\n"
+
+
+def write_page(folder: Path, lines: Lines, domains: Sequence[str]) -> None:
+    """Put plot and tables of the report domains into the guide's page."""
+    (folder / "adaptation_study.svg").write_text(svg(lines, domains), encoding="utf-8")
+    page = folder / "adaptation_study.md"
+    ten = [line for line in lines if line["labels"] in (0, 10)]
+    tables = {
+        "Gain over the model before": mean_table(lines, domains),
+        "InfoSAM against the same": contrasts(lines, domains),
+        "Every domain": domain_table(ten, domains),
+    }
+    page.write_text(with_tables(page.read_text("utf-8"), tables), encoding="utf-8")
+
+
 def main() -> int:
-    """Print the report; with ``--to`` write ``adaptation_study.svg`` there."""
+    """Print the report; with ``--to`` write plot and tables into the guide page there."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("lines", type=Path, nargs="+")
     parser.add_argument("--to", type=Path)
@@ -301,7 +332,7 @@ def main() -> int:
             print(f"## {title}\n\n{domain_table(lines, here)}\n{mean_table(lines, here)}")
             print(contrasts(lines, here))
             if args.to is not None and title == "report":
-                (args.to / "adaptation_study.svg").write_text(svg(lines, here), encoding="utf-8")
+                write_page(args.to, lines, here)
     print(forgetting(every))
     return 0
 
