@@ -26,6 +26,10 @@ SAVE_INTERVAL: Final = 20.0
 # The gate counts clicks to a good mask, so what is chosen should be good beyond the first ones.
 VALIDATION_ROUNDS: Final = 5
 VALIDATION_BATCH: Final = 8
+# Validation objects are few. Half of the way to the trained weights (the plan's first share) was
+# best or near it in 11 of 13 short runs on development domains; where validation saw another ahead
+# by less than this, following it cost clicks on the test images.
+SHARE_MARGIN: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -282,27 +286,37 @@ class Loop:
     def _choose_share(self, progress: Progress) -> float:
         """How far to go from the base to the trained weights, by validation where there is one.
 
-        A few steps on a few objects can cost a strong base more than they give it.
+        A few steps on a few objects can cost a strong base more than they give it. The plan's
+        first share is taken unless another is better by more than such few objects err.
         """
         shares = self.trainer.plan.shares
-        if self.validator is None or len(shares) < 2 or not progress.best_tensors:
-            return shares[0] if self.validator is None else 1.0
-        student = self.trainer.student
-        best, chosen = progress.best, 1.0
+        if len(shares) < 2 or self.validator is None or not progress.best_tensors:
+            return shares[0]
+        scores: dict[float, float] = {}
         for share in shares:
-            if share == 1.0 or not self._affordable():
-                continue
-            student.load(student.blended(progress.best_tensors, share))
-            start = self.clock.spent()
-            score = self.validator.score()
-            better = best is None or score.iou > best
-            data = {"step": progress.step, "iou": score.iou, "iou_first": score.first}
-            self.emit(Event("validation", {**data, "best": better, "share": share}))
-            if better:
-                best, chosen = score.iou, share
-            self.validating = self.clock.spent() - start
-        progress.best = best
+            score = self._score_of(share, progress)
+            if score is not None:
+                scores[share] = score
+        chosen = chosen_share(shares, scores)
+        progress.best = scores.get(chosen, progress.best)
         return chosen
+
+    def _score_of(self, share: float, progress: Progress) -> float | None:
+        """The validation score of that share, None where there is no time for it."""
+        assert self.validator is not None
+        if share == 1.0:
+            return progress.best
+        if not self._affordable():
+            return None
+        student = self.trainer.student
+        student.load(student.blended(progress.best_tensors, share))
+        start = self.clock.spent()
+        score = self.validator.score()
+        data = {"step": progress.step, "iou": score.iou, "iou_first": score.first}
+        better = progress.best is None or score.iou > progress.best
+        self.emit(Event("validation", {**data, "best": better, "share": share}))
+        self.validating = self.clock.spent() - start
+        return score.iou
 
     def _affordable(self) -> bool:
         left = self.clock.left()
@@ -315,6 +329,18 @@ class Loop:
             tensors = student.blended(tensors, share)
         relation = progress.best_relation if progress.best_tensors else _state(self.trainer)
         return Fitted(tensors, relation, progress.step, progress.best, progress.seconds, share)
+
+
+def chosen_share(shares: Sequence[float], scores: Mapping[float, float]) -> float:
+    """The share to take by its validation ``scores`` (mean IoU; those there was time for).
+
+    The first of the ``shares``, unless another is ahead of it by `SHARE_MARGIN`.
+    """
+    usual = shares[0]
+    if usual not in scores:
+        return usual
+    best = max(scores, key=lambda share: scores[share])
+    return best if scores[best] >= scores[usual] + SHARE_MARGIN else usual
 
 
 def _state(trainer: Trainer) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from infosam_studio.adaptation.adapters import Student
-from infosam_studio.adaptation.features import FeatureStore
+from infosam_studio.adaptation.features import FeatureStore, Key
 from infosam_studio.adaptation.keeping import background_click, keeping_loss
 from infosam_studio.adaptation.losses import compression_loss, distillation_loss
 from infosam_studio.adaptation.optimizer import AdamW
@@ -83,6 +83,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.micro = max(1, self.plan.micro_batch)
+        self.encoder_learns = self.student.acts_on_encoder and self.plan.encoder_from <= 0
         self.optimizer = self._make_optimizer()
 
     def _make_optimizer(self) -> AdamW:
@@ -104,6 +105,7 @@ class Trainer:
     def set_progress(self, step: int, progress: float) -> None:
         """Learning rates for this step: linear warm-up, then a cosine over ``progress`` 0..1."""
         plan = self.plan
+        self.encoder_learns = self.student.acts_on_encoder and progress >= plan.encoder_from
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         factor = plan.final_rate + (1 - plan.final_rate) * cosine
         warm = min(1.0, (step + 1) / (plan.warmup + 1))
@@ -208,7 +210,7 @@ class Trainer:
         """Encode, prompt and relate one micro-batch."""
         keys = list(dict.fromkeys(item.key for item in items))
         place = torch.tensor([keys.index(item.key) for item in items], device=self.store.device)
-        features = torch.cat([self.store.student(key) for key in keys])[place]
+        features = torch.cat([self._features(key) for key in keys])[place]
         targets = [self.targets.get(item.sample, item.view) for item in items]
         rolled = self.roller.run(
             self.student.decoder, features, targets, draws=draws, recorded=recorded
@@ -218,6 +220,10 @@ class Trainer:
             return _Pass(rolled, nothing, nothing, nothing, nothing)
         return self._relate(rolled, features, keys, place)
 
+    def _features(self, key: Key) -> Tensor:
+        """What the student's decoder sees; while its encoder does not learn, that is the base's."""
+        return self.store.student(key) if self.encoder_learns else self.store.teacher(key)
+
     def _relate(
         self, rolled: Rolled, features: Tensor, keys: Sequence[tuple[int, int]], place: Tensor
     ) -> _Pass:
@@ -225,7 +231,7 @@ class Trainer:
         rounds = len(rolled.tokens) if self.plan.information_rounds == "all" else 1
         with torch.no_grad():
             feat_t = features.detach()
-            if self.student.acts_on_encoder:
+            if self.encoder_learns:
                 feat_t = torch.cat([self.store.teacher(key) for key in keys])[place]
             rows = torch.arange(len(feat_t), device=feat_t.device)
             asked = list(zip(rolled.prompts, rolled.places, strict=True))[:rounds]
@@ -300,7 +306,7 @@ class Trainer:
             loss = keeping_loss(
                 self.roller,
                 (self.student.decoder, self.student.teacher_decoder),
-                (self.store.student(item.key), self.store.teacher(item.key)),
+                (self._features(item.key), self.store.teacher(item.key)),
                 targets[0].to_input(click),
             )
             (loss / len(items)).backward()  # type: ignore[no-untyped-call]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from infosam_studio.adaptation.budget import Clock
-from infosam_studio.adaptation.fit import Fitted, Loop, ResumeFile, Validator
+from infosam_studio.adaptation.fit import Fitted, Loop, ResumeFile, Validator, chosen_share
 from infosam_studio.adaptation.rollout import Draws
 from infosam_studio.adaptation.sampler import Sampler
 from infosam_studio.adaptation.samples import LabelledImage, Sample
@@ -244,6 +245,68 @@ def test_early_stop_keeps_the_best(data: Data, tmp_path: Path) -> None:
     assert fitted.steps < 40
     assert fitted.best == max(v["iou"] for v in validations)
     assert validations[-1]["best"] is False
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"),
+    [
+        ({1.0: 0.70, 0.5: 0.69, 0.25: 0.68}, 0.5),
+        ({1.0: 0.72, 0.5: 0.69, 0.25: 0.68}, 0.5),
+        ({1.0: 0.80, 0.5: 0.69, 0.25: 0.68}, 1.0),
+        ({1.0: 0.50, 0.5: 0.60, 0.25: 0.66}, 0.25),
+        ({1.0: 0.80}, 0.5),
+        ({}, 0.5),
+    ],
+)
+def test_half_of_the_way_unless_validation_says_clearly_otherwise(
+    scores: dict[float, float], chosen: float
+) -> None:
+    assert chosen_share((0.5, 0.25, 1.0), scores) == chosen
+
+
+def test_the_weights_are_those_of_the_share(data: Data, tmp_path: Path) -> None:
+    events: list[Event] = []
+    loop = loop_of(
+        data, tmp_path, Control(), events, steps=1, validate_every=9, shares=(0.5, 0.25, 1.0)
+    )
+    base = loop.trainer.student.blended(loop.trainer.student.tensors(), 0.0)
+    fitted = loop.run()
+    asked = [event.data for event in events if event.kind == "validation"]
+    scores = {told.get("share", 1.0): told["iou"] for told in asked}
+    assert fitted.share == chosen_share((0.5, 0.25, 1.0), scores)
+    assert fitted.best == scores[fitted.share]
+    trained = loop.trainer.student.blended(dict(fitted.tensors), 1.0)
+    assert any(not torch.equal(value, base[key]) for key, value in trained.items())
+
+
+def test_without_validation_the_first_share_is_taken(data: Data, tmp_path: Path) -> None:
+    loop = loop_of(data, tmp_path, Control(), [], steps=1, shares=(0.5, 0.25, 1.0))
+    loop.validator = None
+    assert loop.run().share == 0.5
+
+
+def test_the_encoder_may_join_later(data: Data) -> None:
+    plan = tiny_plan(encoder_from=0.5, keep=1)
+    trainer, student = trainer_of(data[0], plan)
+    alone, decoder = trainer_of(data[0], replace(plan, first_block=None))
+    sampler = Sampler(data[1], batch=4, views=(0,), seed=3)
+
+    def go(number: int, progress: float, one: Trainer) -> Mapping[str, float]:
+        one.set_progress(number, progress)
+        rng = sampler.generator(number)
+        return one.step(sampler.batch(number, rng), rng).losses
+
+    def layers() -> dict[str, Tensor]:
+        return {k: v.detach().clone() for k, v in student.encoder_parameters().items()}
+
+    first = layers()
+    for number in range(2):
+        assert go(number, 0.1, trainer) == go(number, 0.1, alone)
+    assert_close(layers(), first, 0)
+    for key, value in decoder.tensors().items():
+        torch.testing.assert_close(student.tensors()[key], value, rtol=0, atol=0)
+    go(2, 0.5, trainer)
+    assert any(not torch.equal(value, first[key]) for key, value in layers().items())
 
 
 def test_time_limit_is_kept(data: Data, tmp_path: Path) -> None:
