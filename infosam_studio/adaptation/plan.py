@@ -16,10 +16,10 @@ RECIPES: Final = ("studio", "paper")
 METHODS: Final = ("infosam", "lora", "decoder")
 SPEEDS: Final = ("instant", "full")
 
-# What needed the fewest clicks in the study (report domains), by labelled images. Differences are
-# small, at most 0.09 clicks per object (resources/guide/adaptation_study.md).
+# What needed the fewest clicks in the study (report domains), by labelled images. With instant
+# differences are at most 0.06 clicks per object (resources/guide/adaptation_study.md).
 BEST_METHOD: Final = {
-    "instant": {1: "infosam", 5: "lora", 10: "infosam"},
+    "instant": {1: "infosam", 5: "infosam", 10: "infosam"},
     "full": {10: "lora"},
 }
 

@@ -253,11 +253,7 @@ def test_the_method_of_auto_is_what_the_study_found_best() -> None:
     def chosen(images: int, **choices: Any) -> str:
         return with_method(AdaptOptions(Path("p"), **choices), images).method
 
-    assert [chosen(number) for number in (0, 1, 2, 3, 7, 8, 300)] == [
-        *["infosam"] * 3,
-        *["lora"] * 2,
-        *["infosam"] * 2,
-    ]
+    assert {chosen(number) for number in (0, 1, 2, 3, 7, 8, 300)} == {"infosam"}
     assert {chosen(number, speed="full") for number in (1, 10, 90)} == {"lora"}
     assert chosen(4, speed="full", recipe="paper") == "infosam"
     assert chosen(4, method="decoder") == "decoder"
