@@ -121,7 +121,7 @@ class TrainingPlan:
     ``keep`` background clicks per step are held to the teacher's answer (adaptation/keeping.py).
     ``average`` is the decay of the averaged weights (0: none), which are validated and kept.
     ``shares`` are the ways to go from the base's weights (0) to the trained ones (1) that
-    validation chooses from; the first one is taken where there is no validation.
+    validation chooses from; the first one is taken unless another is clearly better.
     ``micro_batch`` below ``batch`` switches to the two-pass batch, which has the same gradient.
     """
 

@@ -71,7 +71,7 @@ METHODS = ("decoder", "lora", "infosam")
 LABELS = (1, 5, 10)
 CLICKS = 8
 # What the app's time limits allow on two cores, so that a cell does not depend on the machine.
-STEPS = {"instant": 20, "full": 60}
+STEPS = {"instant": 12, "full": 90}
 # Background clicks keep this far from every object, in pixels of the encoder's square.
 BACKGROUND_DISTANCE = 20
 

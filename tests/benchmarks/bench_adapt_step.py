@@ -109,7 +109,7 @@ def trainer_of(kind: str, size: int, folder: Path, precision: str) -> tuple[Trai
         seed=0,
     )
     plan = replace(plan, batch=BATCH, rounds=ROUNDS, views=(0,), canvas=256, micro_batch=1)
-    # The steps that cost most: those of the last part of a run.
+    # The dearest steps, which are those of the last part of a run.
     plan = replace(plan, encoder_from=0.0)
     if kind == "instant":
         plan = replace(plan, micro_batch=BATCH)

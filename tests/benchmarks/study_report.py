@@ -230,7 +230,8 @@ def svg(lines: Lines, domains: Sequence[str], speed: str = "instant") -> str:
         curves = {m: _curve(lines, group, m, speed, points) for m in COLOURS}
         panels.append(_panel(150 * (number % 4), 130 * (number // 4), name, curves, points))
     width, height = 150 * min(4, len(panels)) + 10, 130 * (-(-len(panels) // 4)) + 24
-    shown = [m for m in COLOURS if any(line["method"] == m for line in lines)]
+    drawn = {line["method"] for line in lines if line["speed"] == speed}
+    shown = [method for method in COLOURS if method in drawn]
     legend = "".join(
         f'<text x="{20 + 130 * k}" y="{height - 8}" fill="{COLOURS[m]}" font-size="10">'
         f"{'decoder only' if (m, speed) == ('lora', 'instant') else m}</text>"
