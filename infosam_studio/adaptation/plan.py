@@ -17,7 +17,7 @@ METHODS: Final = ("infosam", "lora", "decoder")
 SPEEDS: Final = ("instant", "full")
 
 # What needed the fewest clicks in the study (report domains), by labelled images. With instant
-# differences are at most 0.02 clicks per object (resources/guide/adaptation_study.md).
+# differences are at most 0.04 clicks per object (resources/guide/adaptation_study.md).
 BEST_METHOD: Final = {
     "instant": {1: "infosam", 5: "infosam", 10: "infosam"},
     "full": {10: "lora"},
