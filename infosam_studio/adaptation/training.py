@@ -80,10 +80,10 @@ class Trainer:
     objects: Mapping[int, Sequence[Sample]] = field(default_factory=dict)
     rate: float = 1.0
     skipped: int = 0
+    progress: float = 0.0
 
     def __post_init__(self) -> None:
         self.micro = max(1, self.plan.micro_batch)
-        self.encoder_learns = self.student.acts_on_encoder and self.plan.encoder_from <= 0
         self.optimizer = self._make_optimizer()
 
     def _make_optimizer(self) -> AdamW:
@@ -98,6 +98,11 @@ class Trainer:
             groups.append({"params": list(self.relation.parameters()), "lr": plan.relation_rate})
         return AdamW(groups, weight_decay=plan.weight_decay)
 
+    @property
+    def encoder_learns(self) -> bool:
+        """Whether a step moves the encoder too; it joins after a part of the training."""
+        return self.student.acts_on_encoder and self.progress >= self.plan.encoder_from
+
     def trained(self) -> list[torch.nn.Parameter]:
         """Every parameter the optimiser moves."""
         return [value for group in self.optimizer.param_groups for value in group["params"]]
@@ -105,7 +110,7 @@ class Trainer:
     def set_progress(self, step: int, progress: float) -> None:
         """Learning rates for this step: linear warm-up, then a cosine over ``progress`` 0..1."""
         plan = self.plan
-        self.encoder_learns = self.student.acts_on_encoder and progress >= plan.encoder_from
+        self.progress = progress
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         factor = plan.final_rate + (1 - plan.final_rate) * cosine
         warm = min(1.0, (step + 1) / (plan.warmup + 1))

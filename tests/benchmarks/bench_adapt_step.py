@@ -109,8 +109,7 @@ def trainer_of(kind: str, size: int, folder: Path, precision: str) -> tuple[Trai
         seed=0,
     )
     plan = replace(plan, batch=BATCH, rounds=ROUNDS, views=(0,), canvas=256, micro_batch=1)
-    # The dearest steps, which are those of the last part of a run.
-    plan = replace(plan, encoder_from=0.0)
+    plan = replace(plan, encoder_from=0.0)  # the dearest steps, those of the last part of a run
     if kind == "instant":
         plan = replace(plan, micro_batch=BATCH)
     if kind == "plain":
