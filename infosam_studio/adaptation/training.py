@@ -51,8 +51,10 @@ class Step:
 
 @dataclass
 class _Pass:
-    """One micro-batch: its rollout and the relation rows of student and teacher."""
+    """One micro-batch: what the student's decoder saw [n, 256, h, w], its rollout and the relation
+    rows of student and teacher."""
 
+    features: Tensor
     rolled: Rolled
     rows_s: Tensor
     rows_t: Tensor
@@ -200,14 +202,19 @@ class Trainer:
                 for cut in cuts
             ]
         (rows_s, rows_t), information = self._information(passes)
+        kept = torch.zeros(1)
         for index, cut in enumerate(cuts):
             part = passes[index]
             if not whole:
                 part = self._pass(items[cut], None, part.rolled.prompts)
-            self._backward(part, (rows_s[index], rows_t[index]), len(items))
-        kept = self._keep(items, draws, mine)
+            keep = self._keep(items[cut], part.features, draws.keeps[cut])
+            self._backward(part, (rows_s[index], rows_t[index]), keep, len(items))
+            kept += keep.item() / len(items)
         losses = self._report(passes, information, len(items))
-        return {**losses, **kept, "total": losses["total"] + kept.get("keep", 0.0)}
+        if not draws.keeps:
+            return losses
+        self.spread.add_up([kept])
+        return {**losses, "keep": kept.item(), "total": losses["total"] + kept.item()}
 
     def _pass(
         self, items: Sequence[Item], draws: Draws | None, recorded: Prompts | None = None
@@ -222,7 +229,7 @@ class Trainer:
         )
         if self.relation is None:
             nothing = features.new_zeros(len(items), 1)
-            return _Pass(rolled, nothing, nothing, nothing, nothing)
+            return _Pass(features, rolled, nothing, nothing, nothing, nothing)
         return self._relate(rolled, features, keys, place)
 
     def _features(self, key: Key) -> Tensor:
@@ -252,7 +259,7 @@ class Trainer:
         token_s = torch.cat(rolled.tokens[:rounds])
         rows_s = self.relation(tokens_of(features).repeat(rounds, 1, 1), token_s[:, None])
         rows_t = self.relation(spatial_t, token_t[:, None])
-        return _Pass(rolled, rows_s, rows_t, spatial_t, token_t[:, None])
+        return _Pass(features, rolled, rows_s, rows_t, spatial_t, token_t[:, None])
 
     def _information(
         self, passes: Sequence[_Pass]
@@ -284,9 +291,9 @@ class Trainer:
         told = {"compression": compression.item(), "distillation": distillation.item()}
         return (split_s, split_t), told
 
-    def _backward(self, part: _Pass, rows: Sequence[Tensor], batch: int) -> None:
+    def _backward(self, part: _Pass, rows: Sequence[Tensor], keep: Tensor, batch: int) -> None:
         plan, rolled = self.plan, part.rolled
-        loss = rolled.mask_loss.sum()
+        loss = rolled.mask_loss.sum() + keep
         if plan.recipe == "studio":
             loss = loss + plan.iou_weight * rolled.iou_loss.sum()
         total = loss / batch
@@ -296,28 +303,27 @@ class Trainer:
                 total = total + (end * grad).sum()
         total.backward()  # type: ignore[no-untyped-call]
 
-    def _keep(self, items: Sequence[Item], draws: Draws, mine: slice) -> dict[str, float]:
-        """Hold background clicks on the first samples' images to the teacher's answers."""
-        if not draws.keeps:
-            return {}
-        total = torch.zeros(1)
-        for place in range(mine.start, min(mine.stop, len(draws.keeps))):
+    def _keep(self, items: Sequence[Item], features: Tensor, seeds: Sequence[int]) -> Tensor:
+        """How far background clicks on the first of these items' images, one per seed, are from
+        the teacher's answers: a sum.
+
+        They look at the features the items were encoded to, so the encoder runs once for both.
+        """
+        total = features.new_zeros(())
+        for place, seed in enumerate(seeds):
             item = items[place]
             own = self.objects.get(item.sample.frame_id, (item.sample,))
             targets = [self.targets.get(sample, item.view) for sample in own]
-            click = background_click(targets, np.random.default_rng(draws.keeps[place]))
+            click = background_click(targets, np.random.default_rng(seed))
             if click is None:
                 continue
-            loss = keeping_loss(
+            total = total + keeping_loss(
                 self.roller,
                 (self.student.decoder, self.student.teacher_decoder),
-                (self._features(item.key), self.store.teacher(item.key)),
+                (features[place : place + 1], self.store.teacher(item.key)),
                 targets[0].to_input(click),
             )
-            (loss / len(items)).backward()  # type: ignore[no-untyped-call]
-            total += loss.item() / len(items)
-        self.spread.add_up([total])
-        return {"keep": total.item()}
+        return total
 
     def _report(
         self, passes: Sequence[_Pass], information: Mapping[str, float], batch: int
