@@ -192,20 +192,17 @@ class Trainer:
         mine = self.spread.share(len(items))
         cuts = draws.cuts(mine, self.micro)
         whole = self.micro >= mine.stop - mine.start
-        with torch.set_grad_enabled(whole):
-            passes = [
-                self._pass(
-                    items[cut],
-                    draws.part(cut),
-                    None if recorded is None else tuple(p.part(cut) for p in recorded),
-                )
-                for cut in cuts
-            ]
+        passes = []
+        for cut in cuts:
+            # The last one's graph is kept, to be used first: one in memory at any time.
+            with torch.set_grad_enabled(whole or cut is cuts[-1]):
+                known = None if recorded is None else tuple(p.part(cut) for p in recorded)
+                passes.append(self._pass(items[cut], draws.part(cut), known))
         (rows_s, rows_t), information = self._information(passes)
         kept = torch.zeros(1)
-        for index, cut in enumerate(cuts):
+        for index, cut in reversed(list(enumerate(cuts))):
             part = passes[index]
-            if not whole:
+            if not (whole or cut is cuts[-1]):
                 part = self._pass(items[cut], None, part.rolled.prompts)
             keep = self._keep(items[cut], part.features, draws.keeps[cut])
             self._backward(part, (rows_s[index], rows_t[index]), keep, len(items))

@@ -4,9 +4,8 @@ SAM adds a decomposed relative position bias to every attention score: for query
 rows and columns (h, w) it is ``q·Rh[hq - hk] + q·Rw[wq - wk]``. That sum is a dot product of its
 own, of the two vectors ``q·Rh[hq - ·]``, ``q·Rw[wq - ·]`` with one-hot vectors of the key's row
 and column. So it can be appended to the channels of queries and keys, and fused attention then
-computes biased scores exactly. Where no gradient is wanted on a CPU, it is quicker to work
-through the scores in pieces that fit the processor's cache; in bf16 too (scores and softmax in
-fp32, their product with the values in bf16), unless the processor has AMX.
+computes biased scores exactly. On a CPU it is quicker to work through the scores in pieces that
+fit the processor's cache (`piecewise_attention`); in bf16 too, unless the processor has AMX.
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from infosam_studio.segmentation.fast_linear import FastMLP, linear
+from infosam_studio.segmentation.piecewise_attention import attend
 from infosam_studio.segmentation.precision import FullSequential, in_full
 from infosam_studio.segmentation.upstream import segment_anything_modules
+from infosam_studio.segmentation.windows import into_windows, out_of_windows
 
-# Scores of one piece: 4 MB in fp32.
-PIECE = 2**20
 # torch's own questions about what multiplies bf16 in hardware.
 AMX, AVX512_BF16 = "_is_amx_tile_supported", "_is_avx512_bf16_supported"
 
@@ -34,8 +33,11 @@ class FastAttention(nn.Module):
     """Stands in for segment_anything's ``Attention`` on the very same parameters.
 
     Never built: `install` turns existing layers into it, so hooks, LoRA layers and the state
-    dict stay what they are.
+    dict stay what they are. ``window`` is the side of the windows that the map is cut into here,
+    not in the block around (0: every position attends to every other).
     """
+
+    window: int = 0
 
     qkv: nn.Module
     proj: nn.Module
@@ -47,9 +49,19 @@ class FastAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,H,W,C] -> the same shape."""
-        batch, height, width, channels = x.shape
-        count, size = height * width, channels // self.num_heads
-        qkv = linear(self.qkv, x).view(batch, count, 3, self.num_heads, size)
+        qkv = linear(self.qkv, x)
+        if not self.window:
+            return linear(self.proj, self._attend(qkv))
+        # What upstream's padding, zeros, becomes in the layer that made these.
+        filling = self.qkv(x.new_zeros(1, x.shape[-1]))[0]
+        y = self._attend(into_windows(qkv, self.window, filling))
+        return linear(self.proj, out_of_windows(y, *x.shape[1:3]))
+
+    def _attend(self, qkv: Tensor) -> Tensor:
+        """Queries, keys and values [B,H,W,3C] -> [B,H,W,C]."""
+        batch, height, width, channels = qkv.shape
+        count, size = height * width, channels // 3 // self.num_heads
+        qkv = qkv.view(batch, count, 3, self.num_heads, size)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         if not self.use_rel_pos:
             y = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
@@ -58,11 +70,10 @@ class FastAttention(nn.Module):
             by_column = torch.einsum("bnhwc,wkc->bnhwk", _grid(q, height), self._table(1, width, q))
             by_row, by_column = by_row.flatten(2, 3), by_column.flatten(2, 3)
             if _in_pieces(q):
-                y = _pieces(q * self.scale, k, v, by_row, by_column)
+                y = attend(q * self.scale, k, v, (by_row, by_column))
             else:
                 y = _appended(q * self.scale, k, v, by_row, by_column)
-        y = y.transpose(1, 2).reshape(batch, height, width, channels)
-        return linear(self.proj, y)
+        return y.transpose(1, 2).reshape(batch, height, width, channels // 3)
 
     def _table(self, axis: int, size: int, like: Tensor) -> Tensor:
         """Embedding of the distance between two rows (or columns), [size,size,C]."""
@@ -79,7 +90,7 @@ def _grid(q: Tensor, height: int) -> Tensor:
 
 
 def _in_pieces(q: Tensor) -> bool:
-    if q.device.type != "cpu" or q.requires_grad:
+    if q.device.type != "cpu":
         return False
     # torch's fused attention uses AMX for bf16; without it, it takes 2.5 times as long as this.
     return q.dtype == torch.float32 or (q.dtype == torch.bfloat16 and not _processor_has(AMX))
@@ -104,31 +115,19 @@ def _appended(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor
     return F.scaled_dot_product_attention(q, k, wide, scale=1.0)[..., : v.shape[-1]]
 
 
-def _pieces(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
-    """The same without gradient, a few rows of scores at a time; scores are fp32 always."""
-    batch, heads, count, size = q.shape
-    v = v.flatten(0, 1)
-    q, k = q.flatten(0, 1).float(), k.flatten(0, 1).float()
-    keys = k.transpose(1, 2)
-    by_row, by_column = by_row.flatten(0, 1).float(), by_column.flatten(0, 1).float()
-    rows, columns = by_row.shape[-1], by_column.shape[-1]
-    together = min(len(q), max(1, PIECE // count**2))
-    length = min(count, max(1, PIECE // count))
-    buffer = q.new_empty(together * length * count)
-    result = torch.empty_like(v)
-    for first in range(0, len(q), together):
-        part = slice(first, min(first + together, len(q)))
-        for start in range(0, count, length):
-            lines = slice(start, min(start + length, count))
-            shape = (part.stop - first, lines.stop - start, count)
-            scores = buffer[: shape[0] * shape[1] * count].view(shape)
-            torch.bmm(q[part, lines], keys[part], out=scores)
-            grid = scores.view(*shape[:2], rows, columns)
-            grid += by_row[part, lines, :, None]
-            grid += by_column[part, lines, None, :]
-            weights = torch.softmax(scores, -1).to(v.dtype)
-            result[part, lines] = torch.bmm(weights, v[part])
-    return result.view(batch, heads, count, size)
+class FastBlock(nn.Module):
+    """Stands in for segment_anything's ``Block``: windows are its attention's matter."""
+
+    norm1: nn.Module
+    attn: nn.Module
+    norm2: nn.Module
+    mlp: nn.Module
+    window_size: int
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,H,W,C] -> the same shape."""
+        x = x + self.attn(self.norm1(x))
+        return cast(Tensor, x + self.mlp(self.norm2(x)))
 
 
 class FastPatchEmbed(nn.Module):
@@ -166,6 +165,10 @@ def install(encoder: nn.Module) -> int:
     changed = _exchange(encoder, _upstream_classes())
     if changed:
         _set_class(encoder.neck, FullSequential)
+    for block in (module for module in encoder.modules() if type(module) is FastBlock):
+        for module in block.attn.modules():
+            if type(module) is FastAttention:
+                module.window = int(block.window_size)
     return changed
 
 
@@ -193,6 +196,7 @@ def _upstream_classes() -> dict[type, type]:
     encoder: Any = importlib.import_module(f"{parts}.image_encoder")
     common: Any = importlib.import_module(f"{parts}.common")
     return {
+        encoder.Block: FastBlock,
         encoder.Attention: FastAttention,
         encoder.PatchEmbed: FastPatchEmbed,
         common.MLPBlock: FastMLP,

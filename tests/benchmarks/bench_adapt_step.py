@@ -1,18 +1,22 @@
 """One optimisation step of recipe ``studio`` on ViT-B, the plain way against ours.
 
     python -m tests.benchmarks.bench_adapt_step [--steps 4] [--size 512] [--out FILE]
-    python -m tests.benchmarks.bench_adapt_step --agree [--precision fp32]
+    python -m tests.benchmarks.bench_adapt_step --agree
 
-``--agree`` takes 20 steps of ``plain`` and ``full`` at 128 px, where they cost a tenth of those
-at 512 px, and compares their losses: what is cached and cut is the same at every size.
+``--agree`` takes 20 steps at 128 px, where they cost a tenth of those at 512 px, and compares
+losses: what is cached and cut is the same at every size. Its control is the plain way on images
+that differ by less than their files can tell, at most half a grey level: a model of random
+weights and an optimiser that divides by the size of the gradient carry the smallest difference
+far, and no arithmetic can be asked to agree better than that.
 
 Every configuration runs in a process of its own, on one thread, on the same images, objects,
 prompts and trained parameters (LoRA in the upper blocks and the decoder):
 
 * ``plain``: upstream's attention, fp32, the whole batch at once, nothing cached: teacher forward,
   student forward and backward every step;
-* ``full``: what the app does: cached teacher, cached prefix, fused attention, two-pass batch, and
-  bfloat16 in the encoder's blocks where the processor has it;
+* ``full``: what the app does: cached teacher, cached prefix, piecewise attention, two-pass batch,
+  and bfloat16 in the encoder's blocks where the processor has it;
+* ``full_fp32``: the same in fp32, as where the processor has no bfloat16;
 * ``instant``: the decoder alone on cached embeddings.
 
 Times are CPU seconds, so other work on the machine does not count; memory is the peak above what
@@ -40,7 +44,7 @@ import torch
 
 from infosam_studio.adaptation.adapters import make_student
 from infosam_studio.adaptation.encoders import split_encoder
-from infosam_studio.adaptation.features import FeatureStore
+from infosam_studio.adaptation.features import FeatureStore, Key
 from infosam_studio.adaptation.machine import peak_memory_mb
 from infosam_studio.adaptation.plan import studio_plan
 from infosam_studio.adaptation.relation import RelationModule
@@ -54,7 +58,9 @@ from infosam_studio.segmentation.predictor import Predictor
 from infosam_studio.segmentation.upstream import segment_anything_modules
 from tests.adaptation.tiny import labelled
 
-KINDS = ("plain", "full", "instant")
+KINDS = ("plain", "full", "full_fp32", "instant")
+# What a pixel may be off by without an 8 bit image showing it, in standard deviations (58).
+HALF_A_GREY_LEVEL = 0.5 / 58
 IMAGES, BATCH, ROUNDS = 4, 4, 1
 
 
@@ -95,7 +101,7 @@ def vit_b(size: int) -> Any:
     return upstream.Sam(encoder, prompts, decoder).eval().requires_grad_(False)
 
 
-def trainer_of(kind: str, size: int, folder: Path, precision: str) -> tuple[Trainer, Sampler]:
+def trainer_of(kind: str, size: int, folder: Path) -> tuple[Trainer, Sampler]:
     """The trainer of one configuration and its batches."""
     pictures, samples = labelled(folder, IMAGES, objects=2)
     predictor = Predictor(LoadedModel.from_sam(vit_b(size), architecture="vit_b"))
@@ -105,14 +111,16 @@ def trainer_of(kind: str, size: int, folder: Path, precision: str) -> tuple[Trai
         speed=speed,
         first_block=split_encoder(predictor.sam).default_first,
         image_size=size,
-        precision=precision,
+        precision=best_precision(),
         seed=0,
     )
     plan = replace(plan, batch=BATCH, rounds=ROUNDS, views=(0,), canvas=256, micro_batch=1)
     plan = replace(plan, encoder_from=0.0)  # the dearest steps, those of the last part of a run
     if kind == "instant":
         plan = replace(plan, micro_batch=BATCH)
-    if kind == "plain":
+    if kind == "full_fp32":
+        plan = replace(plan, precision="fp32")
+    if kind in ("plain", "control"):
         uninstall(predictor.sam.image_encoder)
         predictor.memory.limit_bytes = 0
         plan = replace(plan, micro_batch=BATCH, precision="fp32")
@@ -125,8 +133,10 @@ def trainer_of(kind: str, size: int, folder: Path, precision: str) -> tuple[Trai
         split=student.split,
         first_block=student.first_block,
         precision=plan.precision,
-        limit_bytes=0 if kind == "plain" else 2**31,
+        limit_bytes=0 if kind in ("plain", "control") else 2**31,
     )
+    if kind == "control":
+        shake(store)
     store.base_model = student.base_model
     torch.manual_seed(1)
     trainer = Trainer(
@@ -140,11 +150,23 @@ def trainer_of(kind: str, size: int, folder: Path, precision: str) -> tuple[Trai
     return trainer, Sampler(samples, batch=BATCH, views=(0,), seed=0)
 
 
-def measure(kind: str, steps: int, size: int, precision: str) -> dict[str, Any]:
+def shake(store: FeatureStore) -> None:
+    """Move every pixel of every image by at most half a grey level, the same way every time."""
+    exact = store.pixels
+
+    def shaken(key: Key) -> torch.Tensor:
+        pixels = exact(key)
+        noise = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(key[0]))
+        return pixels + HALF_A_GREY_LEVEL * (2 * noise - 1)
+
+    store.pixels = shaken  # type: ignore[method-assign]
+
+
+def measure(kind: str, steps: int, size: int) -> dict[str, Any]:
     """Run one configuration in this process."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        trainer, sampler = trainer_of(kind, size, Path(folder), precision)
+        trainer, sampler = trainer_of(kind, size, Path(folder))
         loaded = peak_memory_mb(torch.device("cpu"))
         times, losses = [], []
         for step in range(steps):
@@ -169,69 +191,74 @@ def measure(kind: str, steps: int, size: int, precision: str) -> dict[str, Any]:
     }
 
 
-def compare(
-    steps: int, size: int, kinds: Sequence[str] = KINDS, precision: str | None = None
-) -> dict[str, Any]:
-    """All configurations, each in its own process, and how they relate."""
-    found = {}
-    for kind in kinds:
-        command = [sys.executable, "-m", "tests.benchmarks.bench_adapt_step", "--one", kind]
-        command += ["--steps", str(steps), "--size", str(size)]
-        command += ["--precision", precision or best_precision()]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=True, timeout=3600
-        )
-        found[kind] = json.loads(done.stdout.splitlines()[-1])
-    plain, full = found["plain"], found["full"]
-    kinds = [kind for kind in kinds if kind != "plain"]
-    out: dict[str, Any] = {"size": size, "batch": BATCH, "rounds": ROUNDS, "runs": found}
-    for kind in kinds:
-        ratio = plain["cpu_seconds_per_step"] / found[kind]["cpu_seconds_per_step"]
-        out[f"{kind}_times_faster"] = round(ratio, 2)
-    out["full_memory_share"] = round(full["peak_mb"] / plain["peak_mb"], 3)
-    added = (full["peak_mb"] - full["loaded_mb"]) / (plain["peak_mb"] - plain["loaded_mb"])
-    out["full_added_memory_share"] = round(added, 3)
-    gaps = [abs(a - b) for a, b in zip(plain["losses"], full["losses"], strict=True)]
-    out["largest_loss_gap"] = max(gaps)
-    shares = [gap / abs(loss) for gap, loss in zip(gaps, plain["losses"], strict=True)]
-    out["largest_relative_loss_gap"] = max(shares)
+def run(kind: str, steps: int, size: int) -> dict[str, Any]:
+    """One configuration in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.bench_adapt_step", "--one", kind]
+    command += ["--steps", str(steps), "--size", str(size)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, timeout=3600
+    )
+    made: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return made
+
+
+def compare(steps: int, size: int, kinds: Sequence[str] = KINDS) -> dict[str, Any]:
+    """All configurations, and how each relates to the plain way."""
+    runs = {kind: run(kind, steps, size) for kind in kinds}
+    plain = runs["plain"]
+    out: dict[str, Any] = {"size": size, "batch": BATCH, "rounds": ROUNDS, "runs": runs}
+    for kind in kinds[1:]:
+        own = runs[kind]
+        gaps = [abs(a - b) for a, b in zip(plain["losses"], own["losses"], strict=True)]
+        shares = [gap / abs(loss) for gap, loss in zip(gaps, plain["losses"], strict=True)]
+        added = (own["peak_mb"] - own["loaded_mb"]) / (plain["peak_mb"] - plain["loaded_mb"])
+        out[kind] = {
+            "times_faster": round(plain["cpu_seconds_per_step"] / own["cpu_seconds_per_step"], 2),
+            "memory_share": round(own["peak_mb"] / plain["peak_mb"], 3),
+            "added_memory_share": round(added, 3),
+            "largest_loss_gap": max(gaps),
+            "largest_relative_loss_gap": max(shares),
+        }
     return out
+
+
+def agreement() -> dict[str, Any]:
+    """20 steps at 128 px of the plain way, its control and both precisions."""
+    return compare(20, 128, ("plain", "control", "full", "full_fp32"))
 
 
 @pytest.mark.benchmark
 def test_losses_agree_over_twenty_steps() -> None:
-    assert compare(steps=20, size=128, kinds=("plain", "full"))["largest_loss_gap"] <= 1e-3
+    found = agreement()
+    assert found["full_fp32"]["largest_loss_gap"] <= 1e-3
+    # In bf16 no further than what the images themselves leave open, give or take chance.
+    assert found["full"]["largest_loss_gap"] <= 2 * found["control"]["largest_loss_gap"]
 
 
 @pytest.mark.benchmark
 def test_full_and_instant_against_the_plain_way() -> None:
-    out = compare(steps=4, size=512)
-    bf16 = out["runs"]["full"]["precision"] == "bf16"
-    assert out["full_times_faster"] >= (3.0 if bf16 else 2.0)
-    assert out["full_memory_share"] <= 0.5
-    assert out["instant_times_faster"] >= 50
-    assert out["largest_loss_gap"] <= 1e-3
+    found = compare(steps=4, size=512)
+    for kind in ("full", "full_fp32"):
+        assert found[kind]["times_faster"] >= 3.0, kind
+        assert found[kind]["memory_share"] <= 0.5, kind
+    assert found["full_fp32"]["largest_loss_gap"] <= 1e-3
+    assert found["instant"]["times_faster"] >= 50
 
 
 def main() -> int:
     """Measure one configuration (``--one``) or compare all."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--one", choices=KINDS)
+    parser.add_argument("--one", choices=(*KINDS, "control"))
     parser.add_argument("--agree", action="store_true")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--precision", help="fp32 or bf16; default: the app's own here")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     if args.one:
-        made = measure(args.one, args.steps, args.size, args.precision or best_precision())
-        print(json.dumps(made))
+        print(json.dumps(measure(args.one, args.steps, args.size)))
         return 0
-    if args.agree:
-        result = compare(20, 128, ("plain", "full"), args.precision)
-    else:
-        result = compare(args.steps, args.size, precision=args.precision)
+    result = agreement() if args.agree else compare(args.steps, args.size)
     text = json.dumps(result, indent=1)
     if args.out is not None:
         args.out.write_text(text, encoding="utf-8")

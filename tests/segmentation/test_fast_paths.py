@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,7 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from infosam_studio.segmentation import fast_attention, fast_decoder, fast_linear
+from infosam_studio.segmentation import (
+    fast_attention,
+    fast_decoder,
+    fast_linear,
+    piecewise_attention,
+    windows,
+)
 from infosam_studio.segmentation.adapter_layers import LoraLinear
 from infosam_studio.segmentation.architectures import BUILDERS
 from infosam_studio.segmentation.enlarge import enlarge
@@ -294,15 +301,78 @@ def test_empty_and_full_masks() -> None:
         assert mask.all() if value > 0 else not mask.any()
 
 
-def test_pieces_in_bf16_round_only_what_meets_the_values() -> None:
+def parts_of_attention(dtype: torch.dtype) -> list[Tensor]:
     torch.manual_seed(5)
     rows, columns, size = 6, 5, 16
-    q, k, v = (torch.randn(1, 2, rows * columns, size).bfloat16() for _ in range(3))
-    by_row = torch.randn(1, 2, rows * columns, rows).bfloat16()
-    by_column = torch.randn(1, 2, rows * columns, columns).bfloat16()
-    parts = (q, k, v, by_row, by_column)
-    exact = fast_attention._pieces(*(part.float() for part in parts))
+    widths = (size, size, size, rows, columns)
+    parts = [torch.randn(2, 2, rows * columns, width).to(dtype) for width in widths]
+    return [part.requires_grad_(True) for part in parts]
+
+
+def written_out(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
+    scores = q @ k.transpose(-2, -1)
+    grid = by_row[..., :, None] + by_column[..., None, :]
+    return torch.softmax(scores + grid.flatten(-2), -1) @ v
+
+
+def test_pieces_in_bf16_round_only_what_meets_the_values() -> None:
+    q, k, v, *bias = parts = parts_of_attention(torch.bfloat16)
+    exact = written_out(*(part.float() for part in parts))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        made = fast_attention._pieces(*parts)
+        made = piecewise_attention.attend(q, k, v, (bias[0], bias[1]))
     assert made.dtype == torch.bfloat16
     torch.testing.assert_close(made.float(), exact, rtol=0.01, atol=0.01)
+
+
+@pytest.mark.parametrize("piece", [1, 2 * 7 * 30, 2 * 40 * 30, 2**20])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("biased", [True, False])
+def test_pieces_have_the_gradient_of_what_is_written_out(
+    monkeypatch: pytest.MonkeyPatch, piece: int, dtype: torch.dtype, biased: bool
+) -> None:
+    monkeypatch.setattr(piecewise_attention, "PIECE", piece)
+    parts = parts_of_attention(dtype)
+    q, k, v, *bias = parts
+    known = parts if biased else [q, k, v, *(torch.zeros_like(part) for part in bias)]
+    exact = written_out(*(part.float() for part in known))
+    made = piecewise_attention.attend(q, k, v, (bias[0], bias[1]) if biased else None)
+    weight = torch.randn(exact.shape)
+    wanted = parts if biased else [q, k, v]
+    expected = torch.autograd.grad((exact * weight).sum(), wanted)
+    got = torch.autograd.grad((made.float() * weight).sum(), wanted)
+    exactness = 1e-5 if dtype == torch.float32 else 0.02
+    torch.testing.assert_close(made.float(), exact, rtol=exactness, atol=exactness)
+    for one, two in zip(got, expected, strict=True):
+        assert one.dtype == dtype
+        scale = float(two.abs().max())
+        assert float((one - two).abs().max()) <= exactness * scale
+
+
+@pytest.mark.parametrize("size", [4, 7, 8])
+def test_windows_are_upstreams(size: int) -> None:
+    x = torch.randn(2, 8, 11, 3)
+    image_encoder = importlib.import_module(
+        segment_anything_modules().modeling.__name__ + ".image_encoder"
+    )
+    expected, _ = image_encoder.window_partition(x, size)
+    made = windows.into_windows(x, size, torch.zeros(3))
+    assert torch.equal(made, expected)
+    assert torch.equal(windows.out_of_windows(made, 8, 11), x)
+
+
+def test_windows_beyond_the_image_hold_what_upstreams_zeros_become() -> None:
+    encoder = vit(32, 2)
+    fast = copy.deepcopy(encoder)
+    install(fast)
+    for network in (encoder, fast):
+        with torch.no_grad():
+            network.blocks[0].attn.qkv.bias.normal_(
+                0, 3, generator=torch.Generator().manual_seed(1)
+            )
+    seen: list[int] = []
+    fast.blocks[0].attn.qkv.register_forward_hook(lambda m, i, o: seen.append(o[..., 0].numel()))
+    x = torch.randn(1, 3, 256, 256)
+    with torch.inference_mode():
+        torch.testing.assert_close(fast(x), encoder(x), atol=1e-4, rtol=0)
+    # Every token once (upstream: 784 of them), and one zero.
+    assert sorted(seen) == [1, 256]
