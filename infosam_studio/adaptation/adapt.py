@@ -21,7 +21,12 @@ from infosam_studio.adaptation.fit import Fitted, Loop, ResumeFile, Validator, f
 from infosam_studio.adaptation.gate import ObjectScore
 from infosam_studio.adaptation.holdout import MOST_CHOOSING, divide_validation
 from infosam_studio.adaptation.judging import Judge
-from infosam_studio.adaptation.machine import limit_threads, lower_priority, peak_memory_mb
+from infosam_studio.adaptation.machine import (
+    give_back_large_blocks,
+    limit_threads,
+    lower_priority,
+    peak_memory_mb,
+)
 from infosam_studio.adaptation.plan import (
     AdaptOptions,
     TrainingPlan,
@@ -90,6 +95,7 @@ def run_adapt(
     if spread.rank:
         emit = _silent  # the first process speaks, judges and writes for all
     child = os.environ.get(CHILD_VARIABLE) == "1"
+    give_back_large_blocks()
     threads = limit_threads(options.threads, leave_one=child)
     if child:
         lower_priority()

@@ -136,10 +136,7 @@ def decode(decoder: Any, seen: Seen, prompts: tuple[Tensor, Dense]) -> Decoded:
         seen: what :func:`look` returned for the same decoder.
         prompts: what :func:`encode_prompts` returned for the same samples.
     """
-    sparse, dense = prompts
-    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-    tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
-    hidden, keys = _two_way(decoder.transformer, seen, dense, tokens)
+    hidden, keys = _asked(decoder, seen, prompts)
     count = decoder.num_mask_tokens
     hyper = torch.stack(
         [mlp(hidden[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1
@@ -148,11 +145,25 @@ def decode(decoder: Any, seen: Seen, prompts: tuple[Tensor, Dense]) -> Decoded:
     side = math.isqrt(keys.shape[1])
     pixels = _upscale(decoder.output_upscaling, keys)
     logits = pixels @ hyper.transpose(1, 2)
-    logits = logits.reshape(len(sparse), side, side, 2, 2, 2, 2, count)
+    logits = logits.reshape(len(keys), side, side, 2, 2, 2, 2, count)
     # The sub-pixels stand in the order (y1, x1, y2, x2) of the two doublings.
-    logits = logits.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(len(sparse), count, 4 * side, 4 * side)
+    logits = logits.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(len(keys), count, 4 * side, 4 * side)
     scores = decoder.iou_prediction_head(hidden[:, 0])
     return Decoded(logits.float(), scores.float(), hidden[:, 1 : 1 + count].float())
+
+
+def mask_tokens(decoder: Any, seen: Seen, prompts: tuple[Tensor, Dense]) -> Tensor:
+    """The ``tokens`` [B, 4, 256] of :func:`decode` alone, without the masks they would make."""
+    hidden, _ = _asked(decoder, seen, prompts)
+    return hidden[:, 1 : 1 + decoder.num_mask_tokens].float()
+
+
+def _asked(decoder: Any, seen: Seen, prompts: tuple[Tensor, Dense]) -> tuple[Tensor, Tensor]:
+    """The decoder's own tokens, then the prompts', and the image's, after the transformer."""
+    sparse, dense = prompts
+    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
+    return _two_way(decoder.transformer, seen, dense, tokens)
 
 
 def _two_way(transformer: Any, seen: Seen, dense: Dense, tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,14 +6,18 @@ torch is imported where it is needed: a run must be able to hear "cancel" while 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import torch
+
+M_MMAP_THRESHOLD: Final = -3
+LARGE_BLOCK: Final = 8 * 2**20
 
 
 def available_cores() -> int:
@@ -41,6 +45,17 @@ def limit_threads(threads: int | None, *, leave_one: bool) -> int:
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     return threads
+
+
+def give_back_large_blocks() -> None:
+    """Have glibc return blocks of 8 MB and more to the system as soon as they are freed.
+
+    By itself it learns to keep blocks of up to 32 MB, and activations of different sizes leave
+    holes: an eighth of the peak in a step of ViT-B in fp32, for a few per cent of its time.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError, OSError):
+            ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def lower_priority() -> None:

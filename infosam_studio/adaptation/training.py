@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from infosam_studio.adaptation.adapters import Student
-from infosam_studio.adaptation.features import FeatureStore, Key
+from infosam_studio.adaptation.features import FeatureStore
 from infosam_studio.adaptation.keeping import background_click, keeping_loss
 from infosam_studio.adaptation.losses import compression_loss, distillation_loss
 from infosam_studio.adaptation.optimizer import AdamW
@@ -51,10 +51,11 @@ class Step:
 
 @dataclass
 class _Pass:
-    """One micro-batch: what the student's decoder saw [n, 256, h, w], its rollout and the relation
-    rows of student and teacher."""
+    """One micro-batch: the embeddings [n, 256, h, w] of student and teacher, the rollout and the
+    relation rows of both."""
 
     features: Tensor
+    known: Tensor
     rolled: Rolled
     rows_s: Tensor
     rows_t: Tensor
@@ -204,9 +205,10 @@ class Trainer:
             part = passes[index]
             if not (whole or cut is cuts[-1]):
                 part = self._pass(items[cut], None, part.rolled.prompts)
-            keep = self._keep(items[cut], part.features, draws.keeps[cut])
+            keep = self._keep(items[cut], part, draws.keeps[cut])
             self._backward(part, (rows_s[index], rows_t[index]), keep, len(items))
             kept += keep.item() / len(items)
+            del part, keep
         losses = self._report(passes, information, len(items))
         if not draws.keeps:
             return losses
@@ -219,36 +221,30 @@ class Trainer:
         """Encode, prompt and relate one micro-batch."""
         keys = list(dict.fromkeys(item.key for item in items))
         place = torch.tensor([keys.index(item.key) for item in items], device=self.store.device)
-        features = torch.cat([self._features(key) for key in keys])[place]
+        # The teacher's first: where it must encode, the student's graph is not there yet.
+        features = known = torch.cat([self.store.teacher(key) for key in keys])[place]
+        if self.encoder_learns:
+            features = torch.cat([self.store.student(key) for key in keys])[place]
         targets = [self.targets.get(item.sample, item.view) for item in items]
         rolled = self.roller.run(
             self.student.decoder, features, targets, draws=draws, recorded=recorded
         )
         if self.relation is None:
             nothing = features.new_zeros(len(items), 1)
-            return _Pass(features, rolled, nothing, nothing, nothing, nothing)
-        return self._relate(rolled, features, keys, place)
+            return _Pass(features, known, rolled, nothing, nothing, nothing, nothing)
+        return self._relate(rolled, features, known)
 
-    def _features(self, key: Key) -> Tensor:
-        """What the student's decoder sees; while its encoder does not learn, that is the base's."""
-        return self.store.student(key) if self.encoder_learns else self.store.teacher(key)
-
-    def _relate(
-        self, rolled: Rolled, features: Tensor, keys: Sequence[tuple[int, int]], place: Tensor
-    ) -> _Pass:
+    def _relate(self, rolled: Rolled, features: Tensor, feat_t: Tensor) -> _Pass:
         assert self.relation is not None
         rounds = len(rolled.tokens) if self.plan.information_rounds == "all" else 1
         with torch.no_grad():
-            feat_t = features.detach()
-            if self.encoder_learns:
-                feat_t = torch.cat([self.store.teacher(key) for key in keys])[place]
             rows = torch.arange(len(feat_t), device=feat_t.device)
             asked = list(zip(rolled.prompts, rolled.places, strict=True))[:rounds]
             decoder = self.student.teacher_decoder
             seen = self.roller.look(decoder, feat_t)
             token_t = torch.cat(
                 [
-                    self.roller.decode(decoder, seen, prompts).tokens[rows, which]
+                    self.roller.mask_tokens(decoder, seen, prompts)[rows, which]
                     for prompts, which in asked
                 ]
             )
@@ -256,7 +252,7 @@ class Trainer:
         token_s = torch.cat(rolled.tokens[:rounds])
         rows_s = self.relation(tokens_of(features).repeat(rounds, 1, 1), token_s[:, None])
         rows_t = self.relation(spatial_t, token_t[:, None])
-        return _Pass(features, rolled, rows_s, rows_t, spatial_t, token_t[:, None])
+        return _Pass(features, feat_t, rolled, rows_s, rows_t, spatial_t, token_t[:, None])
 
     def _information(
         self, passes: Sequence[_Pass]
@@ -300,13 +296,13 @@ class Trainer:
                 total = total + (end * grad).sum()
         total.backward()  # type: ignore[no-untyped-call]
 
-    def _keep(self, items: Sequence[Item], features: Tensor, seeds: Sequence[int]) -> Tensor:
+    def _keep(self, items: Sequence[Item], part: _Pass, seeds: Sequence[int]) -> Tensor:
         """How far background clicks on the first of these items' images, one per seed, are from
         the teacher's answers: a sum.
 
-        They look at the features the items were encoded to, so the encoder runs once for both.
+        They look at the embeddings of the items' own pass, so no encoder runs for them.
         """
-        total = features.new_zeros(())
+        total = part.features.new_zeros(())
         for place, seed in enumerate(seeds):
             item = items[place]
             own = self.objects.get(item.sample.frame_id, (item.sample,))
@@ -317,7 +313,7 @@ class Trainer:
             total = total + keeping_loss(
                 self.roller,
                 (self.student.decoder, self.student.teacher_decoder),
-                (features[place : place + 1], self.store.teacher(item.key)),
+                (part.features[place : place + 1], part.known[place : place + 1]),
                 targets[0].to_input(click),
             )
         return total

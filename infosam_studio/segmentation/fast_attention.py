@@ -49,20 +49,22 @@ class FastAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,H,W,C] -> the same shape."""
-        qkv = linear(self.qkv, x)
+        height, width, channels = x.shape[1:]
+        parts = 3, self.num_heads, channels // self.num_heads
+        qkv = linear(self.qkv, x).view(*x.shape[:3], *parts)
         if not self.window:
-            return linear(self.proj, self._attend(qkv))
+            return linear(self.proj, self._attend(qkv[:, None, None])[:, 0, 0].flatten(3))
         # What upstream's padding, zeros, becomes in the layer that made these.
-        filling = self.qkv(x.new_zeros(1, x.shape[-1]))[0]
+        filling = self.qkv(x.new_zeros(1, channels)).view(parts)
         y = self._attend(into_windows(qkv, self.window, filling))
-        return linear(self.proj, out_of_windows(y, *x.shape[1:3]))
+        return linear(self.proj, out_of_windows(y, height, width).flatten(3))
 
     def _attend(self, qkv: Tensor) -> Tensor:
-        """Queries, keys and values [B,H,W,3C] -> [B,H,W,C]."""
-        batch, height, width, channels = qkv.shape
-        count, size = height * width, channels // 3 // self.num_heads
-        qkv = qkv.view(batch, count, 3, self.num_heads, size)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        """Queries, keys and values [B,rows,columns,H,W,3,heads,C] -> [B,rows,columns,H,W,heads,C],
+        each of rows * columns maps by itself."""
+        *maps, height, width, _, heads, size = qkv.shape
+        together = (3, maps[0] * maps[1] * maps[2], heads, height * width, size)
+        q, k, v = qkv.permute(5, 0, 1, 2, 6, 3, 4, 7).reshape(together).unbind(0)
         if not self.use_rel_pos:
             y = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
         else:
@@ -70,10 +72,10 @@ class FastAttention(nn.Module):
             by_column = torch.einsum("bnhwc,wkc->bnhwk", _grid(q, height), self._table(1, width, q))
             by_row, by_column = by_row.flatten(2, 3), by_column.flatten(2, 3)
             if _in_pieces(q):
-                y = attend(q * self.scale, k, v, (by_row, by_column))
+                y = attend(q, k, v, (by_row, by_column), scale=self.scale)
             else:
                 y = _appended(q * self.scale, k, v, by_row, by_column)
-        return y.transpose(1, 2).reshape(batch, height, width, channels // 3)
+        return y.reshape(*maps, heads, height, width, size).permute(0, 1, 2, 4, 5, 3, 6)
 
     def _table(self, axis: int, size: int, like: Tensor) -> Tensor:
         """Embedding of the distance between two rows (or columns), [size,size,C]."""

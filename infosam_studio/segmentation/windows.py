@@ -1,7 +1,7 @@
 """Cutting a map into the windows of SAM's windowed attention, and putting it together again.
 
 Where the map does not split evenly upstream pads it with zeros *before* the layer that makes
-queries, keys and values, so that layer and the one behind the attention work on up to a quarter
+queries, keys and values, so that layer and the one behind the attention work on up to a fifth
 (1024 px) or three quarters (512 px) more tokens than the image has. Here they see the image
 alone: of a zero the first layer makes one and the same vector, which is filled in behind it.
 """
@@ -12,20 +12,18 @@ from torch import Tensor
 
 
 def into_windows(x: Tensor, size: int, filling: Tensor) -> Tensor:
-    """[B,H,W,C] -> [B*n,size,size,C], row by row; ``filling`` [C] stands where the map ends."""
-    batch, height, width, channels = x.shape
+    """[B,H,W,...] -> [B,rows,columns,size,size,...]; ``filling`` [...] stands where x ends."""
+    batch, height, width = x.shape[:3]
     rows, columns = -(-height // size), -(-width // size)
     if (rows * size, columns * size) != (height, width):
-        whole = filling.expand(batch, rows * size, columns * size, channels).clone()
+        whole = filling.expand(batch, rows * size, columns * size, *filling.shape).clone()
         whole[:, :height, :width] = x
         x = whole
-    x = x.view(batch, rows, size, columns, size, channels)
-    return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, size, size, channels)
+    return x.reshape(batch, rows, size, columns, size, *x.shape[3:]).transpose(2, 3)
 
 
 def out_of_windows(x: Tensor, height: int, width: int) -> Tensor:
-    """[B*n,size,size,C] from `into_windows` -> [B,H,W,C], without what was filled in."""
-    size, channels = x.shape[1], x.shape[3]
-    rows, columns = -(-height // size), -(-width // size)
-    x = x.view(-1, rows, columns, size, size, channels).permute(0, 1, 3, 2, 4, 5)
-    return x.reshape(-1, rows * size, columns * size, channels)[:, :height, :width]
+    """What `into_windows` made, [B,rows,columns,size,size,...] -> [B,H,W,...]."""
+    x = x.transpose(2, 3)
+    x = x.reshape(len(x), x.shape[1] * x.shape[2], -1, *x.shape[5:])
+    return x[:, :height, :width]

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from infosam_studio.adaptation.decoding import PromptBatch, decode, encode_prompts, look
+from infosam_studio.adaptation.decoding import (
+    PromptBatch,
+    decode,
+    encode_prompts,
+    look,
+    mask_tokens,
+)
 from infosam_studio.segmentation.starter import build_starter
 
 
@@ -26,7 +32,9 @@ def test_equal_to_upstream(kind: str) -> None:
     )
     pe = sam.prompt_encoder.get_dense_pe()
     seen = look(sam.mask_decoder, features, pe)
-    ours = decode(sam.mask_decoder, seen, encode_prompts(sam.prompt_encoder, batch))
+    prompts = encode_prompts(sam.prompt_encoder, batch)
+    ours = decode(sam.mask_decoder, seen, prompts)
+    assert torch.equal(mask_tokens(sam.mask_decoder, seen, prompts), ours.tokens)
     for row in range(3):
         part = batch.part(slice(row, row + 1))
         points = (part.points, part.labels) if count else None
