@@ -28,6 +28,7 @@ from infosam_studio.adaptation.machine import (
     peak_memory_mb,
 )
 from infosam_studio.adaptation.plan import (
+    FULL_NEEDS,
     AdaptOptions,
     TrainingPlan,
     choose_device,
@@ -246,6 +247,13 @@ class _Run:
                 },
             )
         )
+        labelled = count_images((*data.train, *data.validation))
+        if options.recipe == "studio" and options.speed == "full" and labelled < FULL_NEEDS:
+            self._warn(
+                WarningCode.FEW,
+                f"Full adaptation tends to lose by so few labelled images ({labelled}): take "
+                f"speed instant, or label {FULL_NEEDS} or more.",
+            )
         for text in data.skipped:
             self._warn(WarningCode.SKIPPED, text)
         if data.unproven:

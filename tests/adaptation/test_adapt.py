@@ -180,6 +180,21 @@ def test_one_label_is_trained_and_said_to_prove_nothing(tmp_path: Path) -> None:
     assert result.adapter == "v1"
 
 
+@pytest.mark.parametrize(
+    ("images", "speed", "told"), [(1, "full", True), (3, "full", False), (1, "instant", False)]
+)
+def test_full_with_too_few_images_is_advised_against(
+    tmp_path: Path, images: int, speed: str, told: bool
+) -> None:
+    folder = project_of(tmp_path, images)
+    events: list[Event] = []
+    options = AdaptOptions(folder, method="decoder", speed=speed, epochs=1, gate=False)
+    run_adapt(options, events.append)
+    few = [event.data["text"] for event in events if event.data.get("code") == "few-labels"]
+    assert bool(few) == told
+    assert all("labelled images (1)" in text for text in few)
+
+
 @pytest.mark.slow
 def test_minutes_are_kept(tmp_path: Path) -> None:
     folder = project_of(tmp_path, 5)
