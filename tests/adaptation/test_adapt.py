@@ -171,7 +171,8 @@ def test_cancel_is_quick_and_leaves_nothing_then_resume_goes_on(tmp_path: Path) 
 def test_one_label_is_trained_and_said_to_prove_nothing(tmp_path: Path) -> None:
     folder = project_of(tmp_path, 1, objects=1)
     events: list[Event] = []
-    result = run_adapt(AdaptOptions(folder, speed="instant", epochs=1), events.append)
+    options = AdaptOptions(folder, method="infosam", speed="instant", epochs=1)
+    result = run_adapt(options, events.append)
     codes = {event.data["code"] for event in events if event.kind == "warning"}
     assert {"information-off", "unproven"} <= codes
     assert not result.promoted
@@ -268,7 +269,9 @@ def test_the_method_of_auto_is_what_the_study_found_best() -> None:
     def chosen(images: int, **choices: Any) -> str:
         return with_method(AdaptOptions(Path("p"), **choices), images).method
 
-    assert {chosen(number) for number in (0, 1, 2, 3, 7, 8, 300)} == {"infosam"}
-    assert {chosen(number, speed="full") for number in (1, 10, 90)} == {"lora"}
+    assert {chosen(number) for number in (0, 1, 2)} == {"lora"}
+    assert {chosen(number) for number in (3, 7, 8, 300)} == {"infosam"}
+    assert {chosen(number, speed="full") for number in (0, 1, 2, 8, 10, 90)} == {"lora"}
+    assert {chosen(number, speed="full") for number in (3, 5, 7)} == {"decoder"}
     assert chosen(4, speed="full", recipe="paper") == "infosam"
     assert chosen(4, method="decoder") == "decoder"
