@@ -47,7 +47,7 @@ class AdaptWish:
     project: Path
     model: str
     speed: str = "instant"
-    method: str = "infosam"
+    method: str = "auto"
     recipe: str = "studio"
     minutes: float | None = None
     automatic: bool = False

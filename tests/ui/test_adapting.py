@@ -16,6 +16,7 @@ from infosam_studio.annotation.model import ObjectRecord
 from infosam_studio.resource_files import resource_path
 from infosam_studio.ui import crops
 from infosam_studio.ui.main_window import MainWindow
+from infosam_studio.ui.panels.adapt_options import AdaptOptions
 from infosam_studio.ui.panels.card import ResultCard, figures
 from infosam_studio.ui.workbench import Workbench
 from infosam_studio.ui.workers_adapt import AdaptWish, Ended
@@ -158,3 +159,11 @@ def test_adapt_swap_and_roll_back_bit_for_bit(
     assert after is not None
     assert after.rect == before.rect
     assert np.array_equal(crops.to_mask(after, SIZE, SIZE), crops.to_mask(before, SIZE, SIZE))
+
+
+def test_the_usual_method_is_what_the_study_found_best(tmp_path: Path, qtbot: Any) -> None:
+    options = AdaptOptions()
+    qtbot.addWidget(options)
+    chosen = options.choices()["method"]
+    assert chosen == AdaptWish(tmp_path, "starter").method == "auto"
+    assert options.method.currentText() == "Best in our study"

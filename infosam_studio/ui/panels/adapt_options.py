@@ -20,6 +20,7 @@ from infosam_studio.ui.panels.frame import indent_number, name_of_field
 
 SPEEDS = {"instant": "Instant, seconds", "full": "Full, minutes"}
 METHODS = {
+    "auto": "Best in our study",
     "infosam": "InfoSAM",
     "lora": "LoRA alone",
     "decoder": "Decoder only",
@@ -64,6 +65,7 @@ class AdaptOptions(QWidget):
         self.every.setPrefix("every ")
         self.every.setSuffix(" objects")
         self.speed.setToolTip("Instant trains the decoder, full the encoder too")
+        self.method.setToolTip("What needed the fewest clicks there with about as many labels")
         self.recipe.setToolTip("Studio is made for clicking, paper repeats the publication")
         for number in (self.minutes, self.every):
             indent_number(number)
