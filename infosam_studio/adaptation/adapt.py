@@ -163,7 +163,7 @@ class _Run:
         else:
             data = with_fewer_regions(seen, MOST_REGIONS[options.speed])
         self.plan = self._make_plan(data)
-        self._announce(data)
+        self._announce(data, labelled)
         # Recipe paper trains a fixed number of steps, so it chooses nothing.
         self.holdout = divide_validation(
             data.validation, chooses=self.plan.recipe == "studio", judges=options.gate
@@ -223,7 +223,7 @@ class _Run:
             plan = replace(plan, steps=10**6)
         return plan
 
-    def _announce(self, data: TrainingSet) -> None:
+    def _announce(self, data: TrainingSet, labelled: int) -> None:
         options = self.options
         self.emit(
             Event(
@@ -247,7 +247,6 @@ class _Run:
                 },
             )
         )
-        labelled = count_images((*data.train, *data.validation))
         if options.recipe == "studio" and options.speed == "full" and labelled < FULL_NEEDS:
             self._warn(
                 WarningCode.FEW,

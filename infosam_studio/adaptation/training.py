@@ -192,18 +192,18 @@ class Trainer:
         self.optimizer.zero_grad()
         mine = self.spread.share(len(items))
         cuts = draws.cuts(mine, self.micro)
-        whole = self.micro >= mine.stop - mine.start
+        # Where not all fit, the last one's graph is kept and used first: one at any time.
+        graphs = cuts if self.micro >= mine.stop - mine.start else cuts[-1:]
         passes = []
         for cut in cuts:
-            # The last one's graph is kept, to be used first: one in memory at any time.
-            with torch.set_grad_enabled(whole or cut is cuts[-1]):
-                known = None if recorded is None else tuple(p.part(cut) for p in recorded)
-                passes.append(self._pass(items[cut], draws.part(cut), known))
+            with torch.set_grad_enabled(cut in graphs):
+                asked = None if recorded is None else tuple(p.part(cut) for p in recorded)
+                passes.append(self._pass(items[cut], draws.part(cut), asked))
         (rows_s, rows_t), information = self._information(passes)
         kept = torch.zeros(1)
         for index, cut in reversed(list(enumerate(cuts))):
             part = passes[index]
-            if not (whole or cut is cuts[-1]):
+            if cut not in graphs:
                 part = self._pass(items[cut], None, part.rolled.prompts)
             keep = self._keep(items[cut], part, draws.keeps[cut])
             self._backward(part, (rows_s[index], rows_t[index]), keep, len(items))

@@ -230,12 +230,26 @@ def agreement() -> dict[str, Any]:
     return compare(20, 128, ("plain", "control", "full", "full_fp32"))
 
 
+@pytest.fixture(scope="module")
+def agreed() -> dict[str, Any]:
+    return agreement()
+
+
 @pytest.mark.benchmark
-def test_losses_agree_over_twenty_steps() -> None:
-    found = agreement()
-    assert found["full_fp32"]["largest_loss_gap"] <= 1e-3
-    # In bf16 no further than what the images themselves leave open, give or take chance.
-    assert found["full"]["largest_loss_gap"] <= 2 * found["control"]["largest_loss_gap"]
+def test_losses_agree_over_twenty_steps(agreed: dict[str, Any]) -> None:
+    # Fails where the processor has bf16: see the control.
+    assert agreed["full"]["largest_loss_gap"] <= 1e-3
+
+
+@pytest.mark.benchmark
+def test_losses_in_fp32_agree_over_twenty_steps(agreed: dict[str, Any]) -> None:
+    assert agreed["full_fp32"]["largest_loss_gap"] <= 1e-3
+
+
+@pytest.mark.benchmark
+def test_losses_stray_no_further_than_the_control(agreed: dict[str, Any]) -> None:
+    # No further than what the images themselves leave open, give or take chance.
+    assert agreed["full"]["largest_loss_gap"] <= 2 * agreed["control"]["largest_loss_gap"]
 
 
 @pytest.mark.benchmark
@@ -246,8 +260,9 @@ def test_full_and_instant_against_the_plain_way() -> None:
     assert found["full_fp32"]["times_faster"] >= 2.0
     for kind in ("full", "full_fp32"):
         assert found[kind]["memory_share"] <= 0.5, kind
-    assert found["full_fp32"]["largest_loss_gap"] <= 1e-3
     assert found["instant"]["times_faster"] >= 50
+    for kind in ("full_fp32", "full"):  # the second fails where the processor has bf16
+        assert found[kind]["largest_loss_gap"] <= 1e-3, kind
 
 
 def main() -> int:

@@ -65,7 +65,7 @@ class AdaptOptions(QWidget):
         self.every.setPrefix("every ")
         self.every.setSuffix(" objects")
         self.speed.setToolTip("Instant trains the decoder, full the encoder too")
-        self.method.setToolTip("What needed the fewest clicks there with about as many labels")
+        self.method.setToolTip("Best: what took the fewest clicks with about as many labels")
         self.recipe.setToolTip("Studio is made for clicking, paper repeats the publication")
         for number in (self.minutes, self.every):
             indent_number(number)
