@@ -306,10 +306,14 @@ class _Run:
         start = self.clock.spent()
         for done, key in enumerate(keys):
             self._stage("encode", done, len(keys))
-            store.teacher(key)
+            # The first one is encoded whole in any case: it tells what the gate's will take.
+            whole = self.plan.asks_teacher or done == 0
+            if whole:
+                store.teacher(key)
             if store.split is not None:
                 store.prefix(key)
-        self.encode_seconds = (self.clock.spent() - start) / max(1, len(keys))
+            if whole:
+                self.encode_seconds = (self.clock.spent() - start) / (done + 1)
 
     def _relation(self, data: TrainingSet) -> RelationModule | None:
         if not self.plan.information:

@@ -265,10 +265,8 @@ class Loop:
 
     def _validate(self, progress: Progress) -> bool:
         """Score the student; True when it has not improved for too long."""
-        assert self.validator is not None
-        start = self.clock.spent()
         with self.average.applied():
-            score = self.validator.score()
+            score = self._score()
         better = progress.best is None or score.iou > progress.best
         if better:
             progress.best, progress.bad = score.iou, 0
@@ -276,11 +274,20 @@ class Loop:
             progress.best_relation = _state(self.trainer)
         else:
             progress.bad += 1
-        data = {"step": progress.step, "iou": score.iou, "iou_first": score.first, "best": better}
-        self.emit(Event("validation", data))
-        self.validating = self.clock.spent() - start
+        self._tell(progress, score, best=better)
         progress.seconds += self.validating
         return self.trainer.spread.agree(progress.bad >= self.trainer.plan.patience)
+
+    def _score(self) -> Score:
+        assert self.validator is not None
+        start = self.clock.spent()
+        score = self.validator.score()
+        self.validating = self.clock.spent() - start
+        return score
+
+    def _tell(self, progress: Progress, score: Score, *, best: bool, **more: float) -> None:
+        data = {"step": progress.step, "iou": score.iou, "iou_first": score.first, "best": best}
+        self.emit(Event("validation", {**data, **more}))
 
     def _validate_last(self, progress: Progress) -> None:
         """The last weights have the lowest rate behind them and are often the best."""
@@ -296,31 +303,20 @@ class Loop:
         shares = self.trainer.plan.shares
         if len(shares) < 2 or self.validator is None or not progress.best_tensors:
             return shares[0]
-        scores: dict[float, float] = {}
+        # All of the way is what training has validated.
+        scores = {1.0: progress.best} if 1.0 in shares and progress.best is not None else {}
+        student = self.trainer.student
         for share in shares:
-            score = self._score_of(share, progress)
-            if score is not None:
-                scores[share] = score
+            if share in scores or not self._affordable():
+                continue
+            student.load(student.blended(progress.best_tensors, share))
+            score = self._score()
+            scores[share] = score.iou
+            best = chosen_share(shares, scores) == share
+            self._tell(progress, score, best=best, share=share)
         chosen = chosen_share(shares, scores)
         progress.best = scores.get(chosen, progress.best)
         return chosen
-
-    def _score_of(self, share: float, progress: Progress) -> float | None:
-        """The validation score of that share, None where there is no time for it."""
-        assert self.validator is not None
-        if share == 1.0:
-            return progress.best
-        if not self._affordable():
-            return None
-        student = self.trainer.student
-        student.load(student.blended(progress.best_tensors, share))
-        start = self.clock.spent()
-        score = self.validator.score()
-        data = {"step": progress.step, "iou": score.iou, "iou_first": score.first}
-        better = progress.best is None or score.iou > progress.best
-        self.emit(Event("validation", {**data, "best": better, "share": share}))
-        self.validating = self.clock.spent() - start
-        return score.iou
 
     def _affordable(self) -> bool:
         left = self.clock.left()

@@ -179,6 +179,12 @@ class TrainingPlan:
         """Whether the information terms take part."""
         return self.alpha != 0 or self.beta != 0
 
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether the base's embeddings are needed: for a comparison, or to learn on them."""
+        alone = self.first_block is not None and self.encoder_from == 0
+        return self.information or self.keep > 0 or not alone
+
 
 def studio_plan(
     *, method: str, speed: str, first_block: int, image_size: int, precision: str, seed: int

@@ -51,8 +51,8 @@ class Step:
 
 @dataclass
 class _Pass:
-    """One micro-batch: the embeddings [n, 256, h, w] of student and teacher, the rollout and the
-    relation rows of both."""
+    """One micro-batch: the embeddings [n, 256, h, w] of student and teacher (the student's where
+    nobody asks the teacher), the rollout and the relation rows of both."""
 
     features: Tensor
     known: Tensor
@@ -221,10 +221,12 @@ class Trainer:
         """Encode, prompt and relate one micro-batch."""
         keys = list(dict.fromkeys(item.key for item in items))
         place = torch.tensor([keys.index(item.key) for item in items], device=self.store.device)
+        learns = self.encoder_learns
         # The teacher's first: where it must encode, the student's graph is not there yet.
-        features = known = torch.cat([self.store.teacher(key) for key in keys])[place]
-        if self.encoder_learns:
-            features = torch.cat([self.store.student(key) for key in keys])[place]
+        asked = [self.store.teacher] * (self.plan.asks_teacher or not learns)
+        asked += [self.store.student] * learns
+        found = [torch.cat([embed(key) for key in keys])[place] for embed in asked]
+        known, features = found[0], found[-1]
         targets = [self.targets.get(item.sample, item.view) for item in items]
         rolled = self.roller.run(
             self.student.decoder, features, targets, draws=draws, recorded=recorded

@@ -111,6 +111,19 @@ def test_methods_differ_in_the_information_terms_alone(data: Data) -> None:
     assert any(not torch.equal(value, plain_weights[key]) for key, value in weights.items())
 
 
+@pytest.mark.parametrize(("change", "asked"), [({}, 0), ({"keep": 1}, 3), ({"beta": 0.1}, 3)])
+def test_no_image_is_encoded_for_a_teacher_nobody_asks(
+    data: Data, change: dict[str, Any], asked: int
+) -> None:
+    plan = tiny_plan(**{"alpha": 0.0, "beta": 0.0, "keep": 0, "views": (0,), **change})
+    trainer, _ = trainer_of(data[0], plan)
+    sampler = Sampler(data[1], batch=len(data[1]), views=(0,), seed=3)
+    rng = sampler.generator(0)
+    losses = trainer.step(sampler.batch(0, rng), rng).losses
+    assert math.isfinite(losses["total"])
+    assert len(trainer.store._embeddings) == asked
+
+
 def test_every_round_may_enter_the_gram_matrices(data: Data) -> None:
     first = run_steps(data, steps=1)[0][0]
     every = run_steps(data, steps=1, information_rounds="all")[0][0]
@@ -275,6 +288,7 @@ def test_the_weights_are_those_of_the_share(data: Data, tmp_path: Path) -> None:
     scores = {told.get("share", 1.0): told["iou"] for told in asked}
     assert fitted.share == chosen_share((0.5, 0.25, 1.0), scores)
     assert fitted.best == scores[fitted.share]
+    assert [told.get("share", 1.0) for told in asked if told["best"]][-1] == fitted.share
     trained = loop.trainer.student.blended(dict(fitted.tensors), 1.0)
     assert any(not torch.equal(value, base[key]) for key, value in trained.items())
 
