@@ -35,6 +35,7 @@ from infosam_studio.adaptation.plan import (
     paper_plan,
     studio_plan,
     with_method,
+    with_steps_for,
     with_views_for,
 )
 from infosam_studio.adaptation.relation import RelationModule, make_relation
@@ -216,7 +217,7 @@ class _Run:
             precision=self.predictor.precision,
             seed=options.seed,
         )
-        plan = with_views_for(plan, images)
+        plan = with_steps_for(with_views_for(plan, images), count_images(data.train))
         if options.epochs is not None:
             plan = replace(plan, steps=options.epochs * max(1, -(-len(data.train) // plan.batch)))
         elif options.minutes is not None:

@@ -17,7 +17,7 @@ from infosam_studio import cli
 from infosam_studio.adaptation import versions
 from infosam_studio.adaptation.adapt import AdaptResult, run_adapt
 from infosam_studio.adaptation.evaluation import EvaluateOptions, evaluate_project
-from infosam_studio.adaptation.plan import AdaptOptions, with_method
+from infosam_studio.adaptation.plan import AdaptOptions, studio_plan, with_method, with_steps_for
 from infosam_studio.annotation.project import Project
 from infosam_studio.errors import Cancelled, StudioError
 from infosam_studio.events import CHILD_VARIABLE, Control, Event, parse_line
@@ -194,6 +194,17 @@ def test_full_with_too_few_images_is_advised_against(
     few = [event.data["text"] for event in events if event.data.get("code") == "few-labels"]
     assert bool(few) == told
     assert all("labelled images (1)" in text for text in few)
+
+
+def test_one_image_bears_few_steps_and_many_images_all(tmp_path: Path) -> None:
+    for speed, usual in (("instant", 80), ("full", 160)):
+        plan = studio_plan(
+            method="lora", speed=speed, first_block=2, image_size=512, precision="fp32", seed=0
+        )
+        steps = [with_steps_for(plan, images).steps for images in (0, 1, 2, 4, 100)]
+        assert steps == [15, 15, 60, usual, usual]
+    run = run_adapt(AdaptOptions(project_of(tmp_path, 1), method="decoder", gate=False))
+    assert 1 <= run.steps <= 15
 
 
 @pytest.mark.slow

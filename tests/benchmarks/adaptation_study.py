@@ -10,10 +10,10 @@ Images come from ``--data`` or ``$INFOSAM_STUDIO_DATA``. Development domains (on
 may be tuned) are nuclei, wbc, coffee_leaf and cracks; the others are run once, frozen, with
 ``--report-domains``. A cell is what ``adapt`` does with N labelled images: about one in four
 validates (below four, a quarter of the objects), which chooses the best weights and how far to
-go; a fixed number of steps, so that results do not depend on the machine; no gate, so that
-losses show. Methods ``infosam`` and ``lora`` differ in alpha and beta alone: the same seeds,
-samples, order, steps, rank and learning rates. With ``instant`` no encoder layer learns, so
-``lora`` and ``decoder`` are one and the same there.
+go; a fixed number of steps (fewer with one image, unless ``--changes`` has other ``steps``), so
+that results do not depend on the machine; no gate, so that losses show. Methods ``infosam`` and
+``lora`` differ in alpha and beta alone: the same seeds, samples, order, steps, rank and learning
+rates. With ``instant`` no encoder layer learns, so ``lora`` and ``decoder`` are one and the same.
 """
 
 from __future__ import annotations
@@ -35,14 +35,19 @@ from PIL import Image
 from infosam_studio.adaptation.adapt import MOST_REGIONS
 from infosam_studio.adaptation.adapters import Student, make_student
 from infosam_studio.adaptation.budget import Clock
-from infosam_studio.adaptation.close_up import with_fewer_regions, with_regions
+from infosam_studio.adaptation.close_up import count_images, with_fewer_regions, with_regions
 from infosam_studio.adaptation.encoders import split_encoder
 from infosam_studio.adaptation.evaluation import evaluate_objects
 from infosam_studio.adaptation.features import FeatureStore
 from infosam_studio.adaptation.fit import Loop, ResumeFile, Validator
 from infosam_studio.adaptation.gate import ObjectScore, summary
 from infosam_studio.adaptation.holdout import MOST_CHOOSING
-from infosam_studio.adaptation.plan import TrainingPlan, studio_plan, with_views_for
+from infosam_studio.adaptation.plan import (
+    TrainingPlan,
+    studio_plan,
+    with_steps_for,
+    with_views_for,
+)
 from infosam_studio.adaptation.relation import make_relation
 from infosam_studio.adaptation.rollout import Roller
 from infosam_studio.adaptation.sampler import Sampler
@@ -328,6 +333,8 @@ def run_cell(
         samples = few_images(domain, cell.labels, cell.seed, args.objects_per_image)
         changes = {"steps": args.steps[cell.speed], **args.changes}
         plan = plan_of(cell.method, cell.speed, predictor, cell.seed, changes)
+        if "steps" not in args.changes:
+            plan = with_steps_for(plan, count_images(divided(samples)[0]))
         folder, cost = train(predictor, domain, samples, plan)
         predictor.load_adapter(folder)
         line |= {"objects": len(samples), "changes": args.changes, **cost}
