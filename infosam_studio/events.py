@@ -52,7 +52,6 @@ class WarningCode:
     """The codes of ``warning`` events."""
 
     ONE_PAIR: Final = "information-off"
-    FEW: Final = "few-labels"
     UNPROVEN: Final = "unproven"
     MEMORY: Final = "memory"
     NOT_FINITE: Final = "not-finite"

@@ -28,7 +28,6 @@ from infosam_studio.adaptation.machine import (
     peak_memory_mb,
 )
 from infosam_studio.adaptation.plan import (
-    FULL_NEEDS,
     AdaptOptions,
     TrainingPlan,
     choose_device,
@@ -164,7 +163,7 @@ class _Run:
         else:
             data = with_fewer_regions(seen, MOST_REGIONS[options.speed])
         self.plan = self._make_plan(data)
-        self._announce(data, labelled)
+        self._announce(data)
         # Recipe paper trains a fixed number of steps, so it chooses nothing.
         self.holdout = divide_validation(
             data.validation, chooses=self.plan.recipe == "studio", judges=options.gate
@@ -224,7 +223,7 @@ class _Run:
             plan = replace(plan, steps=10**6)
         return plan
 
-    def _announce(self, data: TrainingSet, labelled: int) -> None:
+    def _announce(self, data: TrainingSet) -> None:
         options = self.options
         self.emit(
             Event(
@@ -248,12 +247,6 @@ class _Run:
                 },
             )
         )
-        if options.recipe == "studio" and options.speed == "full" and labelled < FULL_NEEDS:
-            self._warn(
-                WarningCode.FEW,
-                f"Full adaptation tends to lose by so few labelled images ({labelled}): take "
-                f"speed instant, or label {FULL_NEEDS} or more.",
-            )
         for text in data.skipped:
             self._warn(WarningCode.SKIPPED, text)
         if data.unproven:

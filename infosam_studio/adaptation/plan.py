@@ -17,21 +17,17 @@ METHODS: Final = ("infosam", "lora", "decoder")
 SPEEDS: Final = ("instant", "full")
 
 # What needed the fewest clicks in the study (report domains), by labelled images
-# (resources/guide/adaptation_study.md). Beyond chance are LoRA with full and one image, and that
-# InfoSAM's terms cost clicks with full and ten; with instant all differences are below 0.05.
+# (resources/guide/adaptation_study.md). Beyond chance is only that InfoSAM needs more clicks with
+# full from five images on; with instant all differences are below 0.05.
 BEST_METHOD: Final = {
     "instant": {1: "lora", 5: "infosam", 10: "infosam"},
-    "full": {1: "lora", 5: "decoder", 10: "lora"},
+    "full": {1: "infosam", 5: "decoder", 10: "lora"},
 }
-
-# With one labelled image every method of speed full needed more clicks than the base in the study
-# (0.1 to 0.3 an object), instant 0.15 fewer; with five images full saves clicks.
-FULL_NEEDS: Final = 3
 
 # Many steps on one image wear it out, and there is little to hold out that would say so. With LoRA
 # on one image (four development domains, two seeds, clicks an object) 15 steps saved 0.26, 30 0.18
-# and 90 0.14; on report domains 90 and 130 cost 0.09 to 0.24. From four images on the usual steps
-# save clicks, so the limit grows with the square and is gone by then.
+# and 90 0.14; on report domains 90 and 130 cost 0.09 to 0.24, 15 saved 0.12 to 0.15. From four
+# images on the usual steps save clicks, so the limit grows with the square and is gone by then.
 ONE_IMAGE_STEPS: Final = 15
 
 # Recipe studio weighs the information terms a tenth of what the paper does: with few labels and

@@ -157,7 +157,7 @@ def domain_table(lines: Lines, domains: Sequence[str]) -> str:
 
 def mean_table(lines: Lines, domains: Sequence[str]) -> str:
     """Gains over the base, averaged over domains, with intervals; and domains that lost."""
-    head = ["model", "domains", "seeds", *FIGURES, "worse in"]
+    head = ["model", "domains", "seeds", *FIGURES, "NoC@85, seed by seed", "worse in"]
     out = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for arm in arms_of(lines):
         here = [d for d in domains if len(paired(lines, d, arm, BASE, "IoU@1")[0])]
@@ -166,9 +166,22 @@ def mean_table(lines: Lines, domains: Sequence[str]) -> str:
         runs = [line for line in lines if line["method"] == arm.method and line["domain"] in here]
         runs = [r for r in runs if (r["speed"], r["labels"]) == (arm.speed, arm.labels)]
         gains = [difference(lines, here, arm, BASE, figure) for figure in FIGURES]
-        cells = [named(arm), str(len(here)), f"{len(runs) / len(here):.1f}", *gains]
-        out.append("| " + " | ".join([*cells, _losers(lines, here, arm)]) + " |")
+        cells = [named(arm), str(len(here)), f"{len(runs) / len(here):.3g}", *gains]
+        cells += [_by_seed(lines, here, arm), _losers(lines, here, arm)]
+        out.append("| " + " | ".join(cells) + " |")
     return "\n".join(out) + "\n"
+
+
+def _by_seed(lines: Lines, domains: Sequence[str], arm: Arm) -> str:
+    """What each training alone changed in clicks: the spread that intervals do not show."""
+    out = []
+    for seed in sorted({line["seed"] for line in lines}):
+        own = [line for line in lines if line["method"] == "base" or line["seed"] == seed]
+        gains = [paired(own, domain, arm, BASE, "NoC@85")[0] for domain in domains]
+        means = [gain.mean() for gain in gains if len(gain)]
+        if means:
+            out.append(f"{np.mean(means):+.2f}")
+    return " ".join(out)
 
 
 def _losers(lines: Lines, domains: Sequence[str], arm: Arm) -> str:
@@ -305,7 +318,8 @@ def with_tables(page: str, tables: Mapping[str, str]) -> str:
 
 def write_page(folder: Path, lines: Lines, domains: Sequence[str]) -> None:
     """Put plot and tables of the report domains into the guide's page."""
-    (folder / "adaptation_study.svg").write_text(svg(lines, domains), encoding="utf-8")
+    for speed, name in (("instant", "adaptation_study"), ("full", "adaptation_study_full")):
+        (folder / f"{name}.svg").write_text(svg(lines, domains, speed), encoding="utf-8")
     page = folder / "adaptation_study.md"
     ten = [line for line in lines if line["labels"] in (0, 10)]
     tables = {
