@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks.study_report import with_tables
+from tests.benchmarks.adaptation_study import REPORT, read_lines
+from tests.benchmarks.study_report import svg, with_tables
 
 PAGE = """# Title
 
@@ -59,3 +61,16 @@ def test_the_guide_has_every_table_below_its_own_heading() -> None:
     assert "\n* infosam" in page[against:every]
     assert "| domain | model |" in page[every:]
     assert page.count("| model | domains |") == page.count("| domain | model |") == 1
+
+
+@pytest.mark.parametrize(("speed", "methods"), [("instant", 2), ("full", 3)])
+def test_a_plot_has_a_curve_of_every_method_in_every_panel(speed: str, methods: int) -> None:
+    lines = read_lines(Path(__file__).parents[1] / "benchmarks/adaptation_study.jsonl")
+    drawn = ElementTree.fromstring(svg(lines, REPORT, speed))
+    height = float(drawn.attrib["height"])
+    curves = drawn.findall(".//{*}polyline")
+    assert len(curves) == methods * (len(REPORT) + 1)
+    for curve in curves:
+        points = [tuple(map(float, p.split(","))) for p in curve.attrib["points"].split()]
+        assert len(points) == 4  # before, and one, five and ten images
+        assert all(0 <= y <= height for _, y in points)

@@ -24,6 +24,7 @@ Lines = Sequence[Mapping[str, Any]]
 Floats = NDArray[np.float64]
 
 DRAWS: Final = 2000
+GRID: Final = 0.05
 COLOURS: Final = {"decoder": "#2a9d8f", "lora": "#3a6ea5", "infosam": "#d1495b"}
 # per_object: object, image, clicks to 0.85, then the IoU after each click.
 FIGURES: Final[dict[str, Callable[[Sequence[float]], float]]] = {
@@ -235,13 +236,22 @@ def forgetting(lines: Lines) -> str:
 
 
 def svg(lines: Lines, domains: Sequence[str], speed: str = "instant") -> str:
-    """IoU after one click against labelled images: one panel per domain and their mean."""
+    """What IoU after one click gains, against labelled images: a panel per domain and their mean.
+
+    All panels have one scale, in steps of `GRID`, wide enough for every curve.
+    """
     points = (0, 1, 5, 10)
-    panels = []
-    for number, name in enumerate([*domains, "mean"]):
-        group = domains if name == "mean" else [name]
-        curves = {m: _curve(lines, group, m, speed, points) for m in COLOURS}
-        panels.append(_panel(150 * (number % 4), 130 * (number // 4), name, curves, points))
+    groups = {**{name: [name] for name in domains}, "mean": list(domains)}
+    curves = {
+        name: {m: _curve(lines, group, m, speed, points) for m in COLOURS}
+        for name, group in groups.items()
+    }
+    found = [value for own in curves.values() for curve in own.values() for _, value in curve]
+    low, high = (int(edge) for edge in (min([0, *found]) // GRID, -(-max([GRID, *found]) // GRID)))
+    panels = [
+        _panel(150 * (number % 4), 130 * (number // 4), name, curves[name], points, (low, high))
+        for number, name in enumerate(groups)
+    ]
     width, height = 150 * min(4, len(panels)) + 10, 130 * (-(-len(panels) // 4)) + 24
     drawn = {line["method"] for line in lines if line["speed"] == speed}
     shown = [method for method in COLOURS if method in drawn]
@@ -263,28 +273,38 @@ def svg(lines: Lines, domains: Sequence[str], speed: str = "instant") -> str:
 def _curve(
     lines: Lines, domains: Sequence[str], method: str, speed: str, points: Sequence[int]
 ) -> list[tuple[int, float]]:
-    """(place on the axis, mean IoU@1) wherever all of these domains were run."""
+    """(place on the axis, gain in IoU@1, mean of domains) wherever all of these were run."""
     out = []
     for place, labels in enumerate(points):
         arm = Arm(method, speed, labels) if labels else BASE
-        found = [list(per_object(lines, d, arm, "IoU@1").values()) for d in domains]
-        if all(found):
-            out.append((place, float(np.mean([np.mean(values) for values in found]))))
+        found = [paired(lines, domain, arm, BASE, "IoU@1")[0] for domain in domains]
+        if all(len(gains) for gains in found):
+            out.append((place, float(np.mean([gains.mean() for gains in found]))))
     return out if len(out) > 1 else []
 
 
 def _panel(
-    x: int, y: int, name: str, curves: Mapping[str, Sequence[tuple[int, float]]], points: Any
+    x: int,
+    y: int,
+    name: str,
+    curves: Mapping[str, Sequence[tuple[int, float]]],
+    points: Any,
+    scale: tuple[int, int],
 ) -> str:
+    low, high = scale
+
     def at(place: float, value: float) -> str:
-        return f"{x + 30 + 34 * place:.1f},{y + 105 - 80 * value:.1f}"
+        part = (value / GRID - low) / (high - low)
+        return f"{x + 30 + 34 * place:.1f},{y + 105 - 80 * part:.1f}"
 
     out = [f'<text x="{x + 30}" y="{y + 14}" font-size="10">{name.replace("_", " ")}</text>']
-    for value in (0.0, 0.5, 1.0):
+    for step in range(low, high + 1):
+        value = step * GRID
         place, right = at(0, value).split(","), at(3.2, value).split(",")
         out.append(
             f'<line x1="{place[0]}" x2="{right[0]}" y1="{place[1]}" y2="{place[1]}" '
-            f'stroke="#ddd"/><text x="{x + 8}" y="{place[1]}" font-size="8">{value:.1f}</text>'
+            f'stroke="{"#ddd" if step else "#999"}"/>'
+            f'<text x="{x + 4}" y="{float(place[1]) + 3:.1f}" font-size="8">{value:+.2f}</text>'
         )
     for place, labels in enumerate(points):
         out.append(f'<text x="{x + 27 + 34 * place}" y="{y + 117}" font-size="8">{labels}</text>')
