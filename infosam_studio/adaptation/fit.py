@@ -301,10 +301,10 @@ class Loop:
         first share is taken unless another is better by more than such few objects err.
         """
         shares = self.trainer.plan.shares
-        if len(shares) < 2 or self.validator is None or not progress.best_tensors:
+        if len(shares) < 2 or self.validator is None or progress.best is None:
             return shares[0]
         # All of the way is what training has validated.
-        scores = {1.0: progress.best} if 1.0 in shares and progress.best is not None else {}
+        scores = {1.0: progress.best}
         student = self.trainer.student
         for share in shares:
             if share in scores or not self._affordable():
@@ -339,7 +339,7 @@ def chosen_share(shares: Sequence[float], scores: Mapping[float, float]) -> floa
     usual = shares[0]
     if usual not in scores:
         return usual
-    best = max(scores, key=lambda share: scores[share])
+    best = max((share for share in shares if share in scores), key=lambda share: scores[share])
     return best if scores[best] >= scores[usual] + SHARE_MARGIN else usual
 
 

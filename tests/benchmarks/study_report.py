@@ -10,6 +10,7 @@ images within each domain, because objects of one image are not independent.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,14 +48,15 @@ class Arm:
 BASE: Final = Arm("base", "none", 0)
 
 
+def lines_of(lines: Lines, domain: str, arm: Arm) -> Lines:
+    """The cells of one arm on one domain: a line for every seed."""
+    wanted = (domain, arm.method, arm.speed, arm.labels)
+    return [r for r in lines if (r["domain"], r["method"], r["speed"], r["labels"]) == wanted]
+
+
 def per_object(lines: Lines, domain: str, arm: Arm, figure: str) -> dict[tuple[int, int], float]:
     """(object, image) to its figure, averaged over the seeds that were run."""
-    own = [
-        line
-        for line in lines
-        if (line["domain"], line["method"], line["speed"], line["labels"])
-        == (domain, arm.method, arm.speed, arm.labels)
-    ]
+    own = lines_of(lines, domain, arm)
     rows: dict[tuple[int, int], list[float]] = {}
     for line in own:
         for row in line["per_object"]:
@@ -74,12 +76,7 @@ def _same_seeds(lines: Lines, domain: str, one: Arm, two: Arm) -> tuple[Lines, L
     """The base has one seed; two methods are compared on seeds that both have."""
 
     def seeds(arm: Arm) -> set[int]:
-        return {
-            line["seed"]
-            for line in lines
-            if (line["domain"], line["method"], line["speed"], line["labels"])
-            == (domain, arm.method, arm.speed, arm.labels)
-        }
+        return {line["seed"] for line in lines_of(lines, domain, arm)}
 
     if BASE in (one, two):
         return lines, lines
@@ -138,12 +135,7 @@ def domain_table(lines: Lines, domains: Sequence[str]) -> str:
     out = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for domain in domains:
         for arm in (BASE, *arms_of(lines)):
-            own = [
-                line
-                for line in lines
-                if (line["domain"], line["method"], line["speed"], line["labels"])
-                == (domain, arm.method, arm.speed, arm.labels)
-            ]
+            own = lines_of(lines, domain, arm)
             if not own:
                 continue
             cells = [domain if arm == BASE else "", named(arm), str(len(own))]
@@ -164,10 +156,9 @@ def mean_table(lines: Lines, domains: Sequence[str]) -> str:
         here = [d for d in domains if len(paired(lines, d, arm, BASE, "IoU@1")[0])]
         if not here:
             continue
-        runs = [line for line in lines if line["method"] == arm.method and line["domain"] in here]
-        runs = [r for r in runs if (r["speed"], r["labels"]) == (arm.speed, arm.labels)]
+        seeds = np.mean([len(lines_of(lines, domain, arm)) for domain in here])
         gains = [difference(lines, here, arm, BASE, figure) for figure in FIGURES]
-        cells = [named(arm), str(len(here)), f"{len(runs) / len(here):.3g}", *gains]
+        cells = [named(arm), str(len(here)), f"{seeds:.3g}", *gains]
         cells += [_by_seed(lines, here, arm), _losers(lines, here, arm)]
         out.append("| " + " | ".join(cells) + " |")
     return "\n".join(out) + "\n"
@@ -247,7 +238,7 @@ def svg(lines: Lines, domains: Sequence[str], speed: str = "instant") -> str:
         for name, group in groups.items()
     }
     found = [value for own in curves.values() for curve in own.values() for _, value in curve]
-    low, high = (int(edge) for edge in (min([0, *found]) // GRID, -(-max([GRID, *found]) // GRID)))
+    low, high = math.floor(min([0, *found]) / GRID), math.ceil(max([GRID, *found]) / GRID)
     panels = [
         _panel(150 * (number % 4), 130 * (number // 4), name, curves[name], points, (low, high))
         for number, name in enumerate(groups)
